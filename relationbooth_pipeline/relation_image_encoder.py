@@ -1,0 +1,121 @@
+"""LocalImageEncoder: dense CLIP features, cut in a grid and pooled to local tokens (RelationBooth, Eqs. 8–9).
+
+Shape letters: R images, h w feature map, k grid side, D vision width, E projection width.
+"""
+
+import torch
+import torch.nn.functional as F
+from transformers import (
+    CLIPVisionModelWithProjection,
+    PreTrainedModel,  # noqa: F401 (diffusers finds a component's load method by the base classes its module names)
+)
+
+
+def grid_boxes(grid: int) -> torch.Tensor:
+    """k·k equal cells, XYXY in [0, 1], (k·k, 4).
+
+    Order: x outer, y inner, so token index = column·k + row, as the released encoder has it (golden case `local_tokens`).
+    """
+    edges = torch.arange(grid) / grid
+    x0, y0 = torch.meshgrid(edges, edges, indexing="ij")
+    return torch.stack([x0, y0, x0 + 1 / grid, y0 + 1 / grid], dim=-1).reshape(-1, 4)
+
+
+def _axis_weights(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
+    """How much each of `size` positions counts in the mean of bilinear samples over [start, stop], (..., size).
+
+    ⌈length⌉ samples at the centres of equal bins; centre of position i at i + 0.5; beyond the border the edge value counts.
+    """
+    length = (stop - start)[..., None]
+    samples = length.ceil().clamp(min=1)
+    index = torch.arange(int(samples.max()), device=start.device)
+    at = start[..., None] - 0.5 + (index + 0.5) * length / samples
+    inside = (index < samples) & (at >= -1) & (at <= size)
+    at = at.clamp(0, size - 1)
+    tents = (1 - (at[..., None] - torch.arange(size, device=start.device)).abs()).clamp(min=0)
+    return (tents * inside[..., None]).sum(-2) / samples
+
+
+def pool_regions(features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Mean feature of each box: RoIAlign with output 1×1, sampling ratio −1, aligned.
+
+    RoIAlign's bilinear samples lie on a product grid, so each axis has its own weights and pooling is one contraction.
+
+    Args:
+        features: (R, D, h, w).
+        boxes: XYXY in [0, 1], (R, M, 4).
+    Returns:
+        (R, M, D).
+    """
+    height, width = features.shape[-2:]
+    x0, y0, x1, y1 = boxes.float().unbind(-1)
+    rows = _axis_weights(y0 * height, y1 * height, height).to(features.dtype)
+    columns = _axis_weights(x0 * width, x1 * width, width).to(features.dtype)
+    return torch.einsum("rmh,rmw,rdhw->rmd", rows, columns, features)
+
+
+class LocalImageEncoder(CLIPVisionModelWithProjection):
+    """A CLIP vision tower read densely. Any CLIP repository of transformers loads with `from_pretrained`.
+
+    The last block keeps only its value path (attention would mix positions again), the class token is dropped, and every
+    position is scaled to unit length. The last block's queries and keys are never computed.
+
+    Departs from the reference: every image is pooled from its own map (the reference pools all of them from the first).
+    """
+
+    def dense_features(self, pixel_values: torch.Tensor, project: bool = False) -> torch.Tensor:
+        """Unit-length feature of every patch.
+
+        Args:
+            pixel_values: CLIP-normalised, (R, 3, H, W), sides multiples of the patch size; positions are interpolated.
+            project: also apply the projection to CLIP's image–text space (distillation compares there).
+        Returns:
+            (R, D or E, h, w).
+        Raises:
+            ValueError: a side is smaller than, or no multiple of, the patch size.
+        """
+        patch = self.config.patch_size
+        height, width = pixel_values.shape[-2:]
+        if min(height, width) < patch or height % patch or width % patch:
+            raise ValueError(
+                f"`pixel_values` must have sides that are multiples of the patch size {patch}, got {height}×{width}. "
+                "Resize the image first."
+            )
+        tower = self.vision_model
+        states = tower.pre_layrnorm(tower.embeddings(pixel_values, interpolate_pos_encoding=True))
+        *blocks, last = tower.encoder.layers
+        for block in blocks:
+            states = block(states, None)
+        attention = last.self_attn
+        states = states + attention.out_proj(attention.v_proj(last.layer_norm1(states)))
+        states = states + last.mlp(last.layer_norm2(states))
+        states = tower.post_layernorm(states[:, 1:])
+        if project:
+            states = self.visual_projection(states)
+        states = F.normalize(states, dim=-1)
+        return states.transpose(1, 2).unflatten(-1, (height // patch, width // patch))
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        grid: int = 4,
+        boxes: torch.Tensor | None = None,
+        project: bool = False,
+    ) -> torch.Tensor:
+        """Local tokens.
+
+        Args:
+            grid: k; k·k cells in the order of `grid_boxes`. Ignored when `boxes` are given.
+            boxes: XYXY in [0, 1], (R, M, 4), to pool other regions.
+        Returns:
+            (R, k·k or M, D or E). Pooled vectors are not scaled to unit length again.
+        Raises:
+            ValueError: the grid is finer than the feature map.
+        """
+        features = self.dense_features(pixel_values, project)
+        if boxes is None:
+            if grid > min(features.shape[-2:]):
+                h, w = features.shape[-2:]
+                raise ValueError(f"`grid` must not exceed the feature map {h}×{w}, got {grid}. Use a larger input image.")
+            boxes = grid_boxes(grid).to(features.device).expand(len(features), -1, -1)
+        return pool_regions(features, boxes)

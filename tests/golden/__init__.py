@@ -1,0 +1,1 @@
+"""Compare the package with recorded reference vectors: `python -m tests.golden FOLDER`."""
