@@ -29,7 +29,7 @@ class RelationAdapter(ModelMixin, ConfigMixin):
 
     Args:
         resampler_config: config of the `LocalTokenResampler`.
-        layer_widths: path → width D of every text cross-attention of the UNet, in the order of its `attn_processors`.
+        layer_widths: path → width D of every text cross-attention of the UNet (`cross_attention_layers`).
         num_background_tokens: learned tokens for positions that no object covers.
         background_tokens_active: False keeps them inert, as in every released adapter (golden case `attention`).
         image_prompt_size: pixels; image prompts are squashed to this square first.
@@ -55,9 +55,9 @@ class RelationAdapter(ModelMixin, ConfigMixin):
         self.resampler = LocalTokenResampler(**resampler_config)
         context_width = self.resampler.config.output_dim
         self.background_tokens = nn.Parameter(torch.randn(1, num_background_tokens, context_width))
-        # A module name may not contain a dot.
+        # Sorted as `cross_attention_layers`: a config read from its file is. A module name may not contain a dot.
         self.layers = nn.ModuleDict(
-            {path.replace(".", "-"): ImageKeyValue(context_width, width) for path, width in layer_widths.items()}
+            {path.replace(".", "-"): ImageKeyValue(context_width, width) for path, width in sorted(layer_widths.items())}
         )
 
     @classmethod
@@ -136,7 +136,8 @@ class RelationAdapter(ModelMixin, ConfigMixin):
             weights = torch.cat([background, weights], dim=1)
 
         by_width: dict[int, list[torch.Tensor]] = {}
-        for width, layer in zip(self.config.layer_widths.values(), self.layers.values()):
+        for layer in self.layers.values():
+            width = layer.to_k.out_features
             key, value = layer.to_k(tokens), layer.to_v(tokens) * weights[..., None]
             by_width.setdefault(width, []).append(torch.stack([key, value]))
         return {width: torch.stack(layers, dim=1) for width, layers in by_width.items()}

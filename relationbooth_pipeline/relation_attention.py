@@ -86,9 +86,12 @@ class ParallelAttnProcessor(AttnProcessor2_0):
 
 
 def cross_attention_layers(unet) -> dict[str, int]:
-    """Path → width D of every text cross-attention, in the order of `unet.attn_processors` (the released files' order)."""
+    """Path → width D of every text cross-attention, sorted by path.
+
+    The order decides which K and V a layer reads, and a saved config keeps no other order of its keys.
+    """
     unet = getattr(unet, "_orig_mod", unet)
-    paths = [name.removesuffix(".processor") for name in unet.attn_processors if name.endswith("attn2.processor")]
+    paths = sorted(name.removesuffix(".processor") for name in unet.attn_processors if name.endswith("attn2.processor"))
     return {path: unet.get_submodule(path).inner_dim for path in paths}
 
 

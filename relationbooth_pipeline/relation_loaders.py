@@ -134,9 +134,9 @@ class RelationAdapterLoaderMixin:
         else:
             install_parallel_attention(self.unet)
         if model_offload:
-            self.enable_model_cpu_offload()
+            self.enable_model_cpu_offload(device=self._offload_device)
         elif sequential_offload:
-            self.enable_sequential_cpu_offload()
+            self.enable_sequential_cpu_offload(device=self._offload_device)
 
 
 def load_model(model_class: type, source, **hub) -> torch.nn.Module:

@@ -1,0 +1,100 @@
+"""Bad input is refused before any heavy work, with the pipeline as it was."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from relationbooth_pipeline import RelationBoothPipeline
+from tests.tiny import photo, tiny_components, tiny_pipeline
+
+TWO = {"image_prompts": [photo(1), photo(2)], "phrases": ["cat", "bear"]}
+BOX = [0.0, 0.0, 0.5, 0.5]
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    pipe = tiny_pipeline()
+
+    def refuse(*_):
+        raise AssertionError("an encoder ran before the check")
+
+    for name in ("image_prompt_encoder", "local_image_encoder", "text_encoder", "relation_adapter", "unet"):
+        getattr(pipe, name).register_forward_pre_hook(refuse)
+    return pipe
+
+
+CASES = {
+    "phrases missing": ({**TWO, "phrases": None}, "`phrases` must name each image prompt"),
+    "one phrase short": ({**TWO, "phrases": ["cat"]}, "prompt 0 has 2 image prompts and 1 phrases"),
+    "empty phrase": ({**TWO, "phrases": ["cat", " "]}, "must be non-empty text"),
+    "one box short": ({**TWO, "boxes": [BOX]}, "prompt 0 has 2 image prompts and 1 boxes"),
+    "box in pixels": ({**TWO, "boxes": [BOX, [0, 0, 512, 512]]}, "must be XYXY in \\[0, 1\\], got .*512.* Divide"),
+    "negative box": ({**TWO, "boxes": [BOX, [-0.1, 0, 1, 1]]}, "must be XYXY in \\[0, 1\\]"),
+    "reversed box": ({**TWO, "boxes": [BOX, [0.5, 0, 0.2, 1]]}, "must have x0 < x1"),
+    "empty box": ({**TWO, "boxes": [BOX, [0.2, 0, 0.2, 1]]}, "must have x0 < x1"),
+    "three numbers": ({**TWO, "boxes": [BOX, [0, 0, 1]]}, "four finite numbers"),
+    "not a number": ({**TWO, "boxes": [BOX, [0, 0, 1, float("nan")]]}, "four finite numbers"),
+    "text in a box": ({**TWO, "boxes": [BOX, ["a", 0, 1, 1]]}, "expected a list of numbers"),
+    "boxes and masks": ({**TWO, "boxes": [BOX] * 2, "masks": [np.ones((4, 4))] * 2}, "`boxes` or `masks`, not both"),
+    "empty mask": ({**TWO, "masks": [np.ones((4, 4)), np.zeros((4, 4))]}, "at least one pixel"),
+    "mask of three dimensions": ({**TWO, "masks": [np.ones((4, 4, 3))] * 2}, "must be two-dimensional"),
+    "one mask short": ({**TWO, "masks": [np.ones((4, 4))]}, "2 image prompts and 1 masks"),
+    "scales": ({**TWO, "image_prompt_scale": [1.0]}, "2 image prompts and 1 image_prompt_scale"),
+    "infinite scale": ({**TWO, "image_prompt_scale": float("inf")}, "must be finite"),
+    "flat list for a batch": ({**TWO, "prompt": ["a", "b"]}, "one list per prompt when there are several prompts"),
+    "lists for too many prompts": (
+        {"prompt": ["a", "b"], "image_prompts": [[photo()]] * 3, "phrases": [["cat"]] * 3},
+        "got 3 lists for 2 prompts",
+    ),
+    "no image": ({"image_prompts": [], "phrases": []}, "empty or no list"),
+    "nothing but empty lists": ({"prompt": ["a", "b"], "image_prompts": [[], []], "phrases": [[], []]}, "holds no image"),
+    "no image object": ({"image_prompts": [3], "phrases": ["cat"]}, "must be a list of paths or PIL images"),
+    "absent file": ({"image_prompts": ["nowhere.png"], "phrases": ["cat"]}, "no image file at `nowhere.png`"),
+    "phrases alone": ({"phrases": ["cat"]}, "`phrases` given without `image_prompts`"),
+    "size": ({**TWO, "height": 65}, "divisible by 8"),
+    "no prompt": ({**TWO, "prompt": None}, "Provide either `prompt` or `prompt_embeds`"),
+    "IP-Adapter too": ({**TWO, "ip_adapter_image": photo()}, "cannot act together"),
+    "phrase not in the prompt": ({**TWO, "automatic_layout": True, "prompt": "a dog"}, "'cat' is not among the first"),
+    "threshold": ({**TWO, "automatic_layout": True, "mask_threshold": 2}, "`mask_threshold` must be in \\[0, 1\\]"),
+    "start step": ({**TWO, "automatic_layout": True, "layout_start_step": 0}, "must be an integer ≥ 1"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused(pipe, name):
+    arguments, message = CASES[name]
+    before = dict(vars(pipe))
+    with pytest.raises(ValueError, match=message):
+        pipe(**{"prompt": "a cat is hugging a bear", "height": 64, "width": 64, **arguments})
+    assert vars(pipe) == before
+
+
+def test_no_adapter_loaded():
+    pipe = tiny_pipeline(adapter=False)
+    with pytest.raises(ValueError, match="none is loaded. Call `pipe.load_relation_adapter"):
+        pipe("a cat", **TWO)
+
+
+def test_replaced_processors_are_refused_and_come_back():
+    pipe = tiny_pipeline()
+    pipe.enable_attention_slicing()
+    with pytest.raises(ValueError, match="would ignore `image_prompts`"):
+        pipe("a cat", **TWO)
+    pipe.enable_parallel_attention()
+    images = pipe("a cat", **TWO, height=64, width=64, num_inference_steps=1, output_type="latent").images
+    assert torch.isfinite(images).all()
+
+
+def test_an_sd15_unet_is_refused():
+    components = tiny_components()
+    components["unet"] = UNet2DConditionModel(
+        block_out_channels=(8,),
+        norm_num_groups=4,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        attention_head_dim=2,
+        cross_attention_dim=16,
+    )
+    with pytest.raises(ValueError, match="must be an SDXL one"):
+        RelationBoothPipeline(**components)

@@ -1,0 +1,251 @@
+"""Adapters: loaded, saved, converted, unloaded; damaged ones refused with the pipeline as it was."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from relationbooth_pipeline import LocalImageEncoder, RelationAdapter, adapter_from_released, local_encoder_from_open_clip
+from relationbooth_pipeline.relation_checkpoints import read_checkpoint
+from tests.relationbooth_pipeline.test_pipeline_call import TWO, generate
+from tests.tiny import photo, tiny_adapter, tiny_pipeline, tiny_unet, tiny_vision
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """(pipeline with adapter, folder that its adapter was saved to)."""
+    pipe, folder = tiny_pipeline(), tmp_path_factory.mktemp("saved") / "adapter"
+    pipe.save_relation_adapter(folder)
+    return pipe, folder
+
+
+def released_form(adapter: RelationAdapter, unet) -> dict:
+    """An adapter in the form of MS-Diffusion's file, written by hand for the tests."""
+    state = adapter.state_dict()
+    names = {
+        "query_proj.": "latent_proj.",
+        "query_norm.": "latent_norm.",
+        "attention.norm_tokens": "0.norm1",
+        "attention.norm_queries": "0.norm2",
+        "attention.": "0.",
+        "feed_forward.": "1.",
+    }
+    image_proj, projections = {}, {}
+    order = [name.removesuffix(".processor") for name in unet.attn_processors]
+    for key, value in state.items():
+        if key.startswith("resampler."):
+            name = key.removeprefix("resampler.")
+            if name.startswith(("layers.", "query_")):
+                for ours, theirs in names.items():
+                    if ours in name:
+                        name = name.replace(ours, theirs)
+                        break
+            image_proj[name] = value
+        elif key.startswith("layers."):
+            _, path, matrix, _ = key.split(".")
+            projections[f"{order.index(path.replace('-', '.'))}.{matrix}_ip.weight"] = value
+    return {"image_proj": image_proj, "ms_adapter": projections, "dummy_image_tokens": state["background_tokens"]}
+
+
+def flattened(groups: dict) -> dict:
+    flat = {"dummy_image_tokens": groups["dummy_image_tokens"]}
+    for name in ("image_proj", "ms_adapter"):
+        flat |= {f"{name}.{key}": value.contiguous() for key, value in groups[name].items()}
+    return flat
+
+
+def test_loading_a_saved_adapter_gives_the_same_pictures(saved):
+    pipe, folder = saved
+    fresh = tiny_pipeline(adapter=False)
+    fresh.load_relation_adapter(folder)
+    assert torch.equal(generate(fresh, **TWO), generate(pipe, **TWO))
+
+
+def test_local_tokens_are_turned_off_by_name(saved):
+    pipe, folder = saved
+    fresh = tiny_pipeline(adapter=False)
+    fresh.load_relation_adapter(folder, local_image_encoder=None)
+    assert fresh.local_image_encoder is None
+    assert not torch.allclose(generate(fresh, **TWO), generate(pipe, **TWO))
+
+
+def test_a_missing_local_encoder_is_an_error(saved, tmp_path):
+    shutil.copytree(saved[1], tmp_path / "adapter")
+    shutil.rmtree(tmp_path / "adapter" / "local_image_encoder")
+    with pytest.raises(ValueError, match="brings no `local_image_encoder`.*or None to do without local tokens"):
+        tiny_pipeline(adapter=False).load_relation_adapter(tmp_path / "adapter")
+
+
+def test_unloading_leaves_plain_sdxl(saved):
+    pipe = tiny_pipeline()
+    plain = generate(tiny_pipeline(adapter=False))
+    pipe.unload_relation_adapter()
+    assert pipe.relation_adapter is None and torch.equal(generate(pipe), plain)
+    assert "Parallel" not in str([type(p) for p in pipe.unet.attn_processors.values()])
+    with pytest.raises(ValueError, match="none is loaded"):
+        generate(pipe, **TWO)
+
+
+def test_saving_replaces_an_adapter_whole_and_nothing_else(saved, tmp_path):
+    pipe = saved[0]
+    target = tmp_path / "adapter"
+    pipe.save_relation_adapter(target)
+    (target / "old").touch()
+    pipe.save_relation_adapter(target)
+    assert not (target / "old").exists() and list(tmp_path.iterdir()) == [target]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(ValueError, match="holds something other than a relation adapter"):
+        pipe.save_relation_adapter(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("kind", ["bin", "safetensors", "adapter group"])
+def test_ms_diffusions_file_loads_directly(saved, tmp_path, kind):
+    pipe, folder = saved
+    groups = released_form(pipe.relation_adapter, pipe.unet)
+    name = "ms_adapter.safetensors" if kind == "safetensors" else "ms_adapter.bin"
+    if kind == "adapter group":
+        groups["adapter"] = groups.pop("ms_adapter")
+    if kind == "safetensors":
+        save_file(flattened(groups), tmp_path / name)
+    else:
+        torch.save(groups, tmp_path / name)
+    # The tests' head width is not the released one, so the conversion is called with it.
+    adapter = adapter_from_released(read_checkpoint(tmp_path / name), tiny_unet(), dim_head=8)
+    for key, value in pipe.relation_adapter.state_dict().items():
+        assert torch.equal(adapter.state_dict()[key], value), key
+
+
+def test_a_released_file_is_read_by_name_only(saved, tmp_path):
+    torch.save({}, tmp_path / "ms_adapter.bin")
+    with pytest.raises(ValueError, match="For MS-Diffusion's file name it"):
+        tiny_pipeline(adapter=False).load_relation_adapter(tmp_path)
+
+
+class _Evil:
+    def __reduce__(self):
+        return print, ("unpickled",)
+
+
+def test_a_pickle_with_code_is_not_run(tmp_path, capsys):
+    torch.save({"image_proj": _Evil()}, tmp_path / "ms_adapter.bin")
+    with pytest.raises(ValueError, match="cannot be read safely"):
+        tiny_pipeline(adapter=False).load_relation_adapter(tmp_path, weight_name="ms_adapter.bin")
+    assert "unpickled" not in capsys.readouterr().out
+
+
+def _damage(folder, change):
+    file = folder / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    change(state)
+    save_file(state, file, metadata={"format": "pt"})
+
+
+def _set(state, key, value):
+    state[key] = value
+
+
+KEY = "resampler.proj_in.weight"
+DAMAGE = {
+    "missing": (lambda state: state.pop(KEY), "do not fit its config|no RelationAdapter could be loaded"),
+    "extra": (lambda state: _set(state, "odd", torch.ones(1)), "do not fit its config"),
+    "misshapen": (lambda state: _set(state, KEY, state[KEY][:-1].contiguous()), "could be loaded|do not fit"),
+    "not finite": (lambda state: state[KEY].fill_(float("nan")), "must hold finite"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_weights_are_refused(saved, tmp_path, name):
+    shutil.copytree(saved[1], tmp_path / "adapter")
+    change, message = DAMAGE[name]
+    _damage(tmp_path / "adapter", change)
+    pipe = tiny_pipeline()
+    before = dict(pipe.components)
+    with pytest.raises(ValueError, match=message):
+        pipe.load_relation_adapter(tmp_path / "adapter")
+    assert pipe.components == before
+
+
+def test_a_truncated_file_is_refused(saved, tmp_path):
+    shutil.copytree(saved[1], tmp_path / "adapter")
+    file = tmp_path / "adapter" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="no RelationAdapter could be loaded"):
+        tiny_pipeline(adapter=False).load_relation_adapter(tmp_path / "adapter")
+
+
+def test_an_adapter_for_another_unet_is_refused(saved, tmp_path):
+    wide = tiny_unet(block_out_channels=(16, 64))
+    pipe = tiny_pipeline(adapter=False, unet=wide)
+    with pytest.raises(ValueError, match="has width 64 in the UNet and 32 in the adapter"):
+        pipe.load_relation_adapter(saved[1])
+    groups = released_form(saved[0].relation_adapter, saved[0].unet)
+    with pytest.raises(ValueError, match="must have shape"):
+        adapter_from_released(groups, wide, dim_head=8)
+
+
+def test_an_encoder_of_another_width_is_refused(saved):
+    pipe = tiny_pipeline(adapter=False)
+    with pytest.raises(ValueError, match="`image_encoder` must have width 32 for this adapter, got 64"):
+        pipe.load_relation_adapter(saved[1], image_encoder=tiny_vision(width=64))
+    with pytest.raises(ValueError, match="`local_image_encoder` must have width 32"):
+        pipe.load_relation_adapter(saved[1], local_image_encoder=tiny_vision(LocalImageEncoder, width=64))
+    assert pipe.relation_adapter is None
+
+
+def test_an_unknown_argument_is_refused(saved):
+    with pytest.raises(ValueError, match="does not know \\['weight_nam'\\]"):
+        tiny_pipeline(adapter=False).load_relation_adapter(saved[1], weight_nam="x")
+
+
+def open_clip_form(encoder: LocalImageEncoder) -> dict:
+    """A vision tower under open_clip's names, written by hand for the tests."""
+    state, result = encoder.state_dict(), {}
+    for i in range(encoder.config.num_hidden_layers):
+        layer, block = f"vision_model.encoder.layers.{i}.", f"visual.transformer.resblocks.{i}."
+        for kind in ("weight", "bias"):
+            parts = [state[f"{layer}self_attn.{p}_proj.{kind}"] for p in "qkv"]
+            result[f"{block}attn.in_proj_{kind}"] = torch.cat(parts)
+            for ours, theirs in {
+                "self_attn.out_proj": "attn.out_proj",
+                "layer_norm1": "ln_1",
+                "layer_norm2": "ln_2",
+                "mlp.fc1": "mlp.c_fc",
+                "mlp.fc2": "mlp.c_proj",
+            }.items():
+                result[f"{block}{theirs}.{kind}"] = state[f"{layer}{ours}.{kind}"]
+    for kind in ("weight", "bias"):
+        result[f"visual.ln_pre.{kind}"] = state[f"vision_model.pre_layrnorm.{kind}"]
+        result[f"visual.ln_post.{kind}"] = state[f"vision_model.post_layernorm.{kind}"]
+    result["visual.class_embedding"] = state["vision_model.embeddings.class_embedding"]
+    result["visual.positional_embedding"] = state["vision_model.embeddings.position_embedding.weight"]
+    result["visual.conv1.weight"] = state["vision_model.embeddings.patch_embedding.weight"]
+    result["visual.proj"] = state["visual_projection.weight"].T
+    return result
+
+
+def test_clipselfs_checkpoint_converts():
+    encoder = tiny_vision(LocalImageEncoder)
+    encoder.config.hidden_act = "gelu"
+    encoder = LocalImageEncoder(encoder.config)
+    checkpoint = {"state_dict": {f"module.{k}": v for k, v in open_clip_form(encoder).items()}, "epoch": 6}
+    checkpoint["state_dict"]["module.logit_scale"] = torch.ones(())
+    converted = local_encoder_from_open_clip(checkpoint, head_width=8)
+    image = torch.randn(1, 3, 56, 56)
+    torch.testing.assert_close(converted(image, grid=2), encoder.eval()(image, grid=2))
+    checkpoint["state_dict"].pop("module.visual.ln_post.bias")
+    with pytest.raises(ValueError, match="1 missing .*post_layernorm.bias"):
+        local_encoder_from_open_clip(checkpoint, head_width=8)
+
+
+def test_active_background_tokens_act_where_no_object_is():
+    unet = tiny_unet()
+    active = tiny_pipeline(adapter=False, unet=unet)
+    inert = tiny_pipeline(adapter=False, unet=unet)
+    for pipe, acts in ((active, True), (inert, False)):
+        adapter = tiny_adapter(unet, background_tokens_active=acts)
+        pipe.register_modules(relation_adapter=adapter, image_prompt_encoder=tiny_vision())
+        pipe.enable_parallel_attention()
+    arguments = {"image_prompts": [photo(1)], "phrases": ["cat"], "boxes": [[0, 0, 0.3, 0.3]]}
+    assert not torch.allclose(generate(active, **arguments), generate(inert, **arguments))
