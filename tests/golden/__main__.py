@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from .case import Case
+from .losses import check_kml
 from .parts import (
     check_attention,
     check_image_encoder,
@@ -27,6 +28,7 @@ CHECKS = {
     "local_tokens": check_local_tokens,
     "image_encoder": check_image_encoder,
     "phrase_idx": check_phrase_idx,
+    "kml": check_kml,
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
+from safetensors.torch import save_file
 
 import relationbooth_pipeline
 from relationbooth_pipeline import RelationBoothPipeline
@@ -68,6 +69,19 @@ def test_a_saved_pipeline_loads_through_the_pip_door(base, tmp_path):
     pipe = tiny_pipeline()
     pipe.save_pretrained(tmp_path)
     assert torch.equal(picture(RelationBoothPipeline.from_pretrained(tmp_path)), base[2])
+
+
+def test_single_file_door(base, tmp_path):
+    """A one-file SDXL checkpoint; its models are given, since no toy-sized one exists in that format."""
+    sdxl, adapter, expected = base
+    marker = "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"  # tells diffusers that it is SDXL
+    save_file({marker: torch.zeros(4)}, tmp_path / "one.safetensors")
+    components = tiny_components()
+    models = {name: components[name] for name in ("unet", "vae", "text_encoder", "text_encoder_2")}
+    pipe = RelationBoothPipeline.from_single_file(
+        str(tmp_path / "one.safetensors"), config=str(sdxl), local_files_only=True, **models
+    )
+    assert torch.equal(picture(pipe, adapter), expected)
 
 
 def test_only_one_pipeline_class_is_visible():
