@@ -68,8 +68,8 @@ class RelationBoothPipeline(RelationAdapterLoaderMixin, RelationLoraMixin, Stabl
 
     Args (beside SDXL's):
         relation_adapter: see `load_relation_adapter`, which also brings the two encoders.
-        image_prompt_encoder: CLIP vision model of the adapter. It is a slot of its own, so that diffusers' IP-Adapter keeps
-            `image_encoder` to itself (its unloading empties that slot).
+        image_prompt_encoder: CLIP vision model of the adapter. It is a slot of its own, so that diffusers' IP-Adapter
+            keeps `image_encoder` to itself (its unloading empties that slot).
         local_image_encoder: dense CLIP for local tokens, or None.
     """
 
@@ -121,7 +121,8 @@ class RelationBoothPipeline(RelationAdapterLoaderMixin, RelationLoraMixin, Stabl
         )
         if unet is not None and unet.config.addition_embed_type != "text_time":
             raise ValueError(
-                f"the UNet must be an SDXL one (`addition_embed_type` 'text_time'), got {unet.config.addition_embed_type!r}. "
+                f"the UNet must be an SDXL one (`addition_embed_type` 'text_time'), got "
+                f"{unet.config.addition_embed_type!r}. "
                 "Stable Diffusion 1.x and 2.x checkpoints do not fit."
             )
         self._image_prompt_scale = DEFAULT_SCALE
@@ -159,8 +160,8 @@ class RelationBoothPipeline(RelationAdapterLoaderMixin, RelationLoraMixin, Stabl
             image_prompts: N images of objects (paths or PIL), a list of such lists for a batch of prompts, or what
                 `encode_image_prompts` returned.
             phrases: the noun of each image prompt, in the same nesting.
-            boxes: where each object goes, XYXY in [0, 1]. None: the layout prior of the heaviest active RelationLoRA when it
-                has one for so many objects, else side by side.
+            boxes: where each object goes, XYXY in [0, 1]. None: the layout prior of the heaviest active RelationLoRA
+                when it has one for so many objects, else side by side.
             masks: region of each object as (H, W) arrays or images, instead of boxes.
             image_prompt_scale: γ (RelationBooth, Eq. 4), one number or one per object. None: 0.6, or what
                 `set_image_prompt_scale` set.
@@ -177,7 +178,9 @@ class RelationBoothPipeline(RelationAdapterLoaderMixin, RelationLoraMixin, Stabl
         if image_prompts is None:
             given = {"phrases": phrases, "boxes": boxes, "masks": masks}
             if extra := [name for name, value in given.items() if value is not None]:
-                raise ValueError(f"{', '.join(f'`{n}`' for n in extra)} given without `image_prompts`. Pass both or neither.")
+                raise ValueError(
+                    f"{', '.join(f'`{n}`' for n in extra)} given without `image_prompts`. Pass both or neither."
+                )
             return super().__call__(**sdxl_arguments)
 
         arguments = dict(sdxl_arguments)
@@ -323,7 +326,9 @@ class RelationBoothPipeline(RelationAdapterLoaderMixin, RelationLoraMixin, Stabl
 
         encoder, local = self.image_prompt_encoder, self.local_image_encoder
         if encoder is None:
-            raise ValueError("encoding `image_prompts` needs `image_prompt_encoder`. Load the adapter with its encoders again.")
+            raise ValueError(
+                "encoding `image_prompts` needs `image_prompt_encoder`. Load the adapter with its encoders again."
+            )
         image_tokens = encoder(pixels(encoder, encoder.config.image_size), output_hidden_states=True).hidden_states[-2]
         local_tokens = None
         if local is not None:
@@ -334,7 +339,9 @@ class RelationBoothPipeline(RelationAdapterLoaderMixin, RelationLoraMixin, Stabl
     def _phrase_embeds(self, phrases: list[str]) -> torch.Tensor:
         """Pooled output of the first text encoder, (R, D): the final norm's state at the end token."""
         if self.text_encoder is None:
-            raise ValueError("encoding `phrases` needs the first text encoder. Load it, or pass `encode_image_prompts`' result.")
+            raise ValueError(
+                "encoding `phrases` needs the first text encoder. Load it, or pass `encode_image_prompts`' result."
+            )
         tokens = self.tokenizer(
             self.maybe_convert_prompt(phrases, self.tokenizer),
             padding="max_length",
@@ -384,7 +391,8 @@ class RelationBoothPipeline(RelationAdapterLoaderMixin, RelationLoraMixin, Stabl
                 if not 0 < start < end < self.tokenizer.model_max_length:
                     raise ValueError(
                         f"automatic layout must find each phrase in the prompt: {phrase!r} is not among the first "
-                        f"{self.tokenizer.model_max_length} tokens of {text!r}. Use the prompt's own word, or pass `boxes`."
+                        f"{self.tokenizer.model_max_length} tokens of {text!r}. Use the prompt's own word, or pass "
+                        f"`boxes`."
                     )
             samples.append(torch.tensor(spans).reshape(-1, 2))
         return torch.nn.utils.rnn.pad_sequence(samples, batch_first=True)
@@ -401,7 +409,9 @@ class RelationBoothPipeline(RelationAdapterLoaderMixin, RelationLoraMixin, Stabl
         """SDXL's own checks, before the encoders run rather than after."""
         for name in ("ip_adapter_image", "ip_adapter_image_embeds"):
             if arguments.get(name) is not None:
-                raise ValueError(f"`{name}` and `image_prompts` cannot act together: both read the parallel branch. Pass one.")
+                raise ValueError(
+                    f"`{name}` and `image_prompts` cannot act together: both read the parallel branch. Pass one."
+                )
         names = list(inspect.signature(self.check_inputs).parameters)
         values = {name: arguments[name] for name in names if name in arguments}
         pixels = [side * self.vae_scale_factor for side in self._default_latent_size()]

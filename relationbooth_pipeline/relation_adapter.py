@@ -57,11 +57,16 @@ class RelationAdapter(ModelMixin, ConfigMixin):
         self.background_tokens = nn.Parameter(torch.randn(1, num_background_tokens, context_width))
         # Sorted as `cross_attention_layers`: a config read from its file is. A module name may not contain a dot.
         self.layers = nn.ModuleDict(
-            {path.replace(".", "-"): ImageKeyValue(context_width, width) for path, width in sorted(layer_widths.items())}
+            {
+                path.replace(".", "-"): ImageKeyValue(context_width, width)
+                for path, width in sorted(layer_widths.items())
+            }
         )
 
     @classmethod
-    def for_unet(cls, unet, embedding_dim: int, phrase_embeddings_dim: int, resampler_config: dict | None = None, **config):
+    def for_unet(
+        cls, unet, embedding_dim: int, phrase_embeddings_dim: int, resampler_config: dict | None = None, **config
+    ):
         """A freshly initialised adapter that fits `unet`; `resampler_config` overrides single fields of its config."""
         fields = {
             "embedding_dim": embedding_dim,
@@ -108,8 +113,8 @@ class RelationAdapter(ModelMixin, ConfigMixin):
         """Image K and V of every layer.
 
         Args:
-            image_tokens: penultimate states of the image encoder, (B, N, T, E). Rows of absent objects may hold anything
-                finite; `attention_masks` hides them.
+            image_tokens: penultimate states of the image encoder, (B, N, T, E). Rows of absent objects may hold
+                anything finite; `attention_masks` hides them.
             phrase_embeds: first text encoder's pooled output of each phrase, (B, N, ·).
             boxes: XYXY in [0, 1], (B, N, 4).
             scales: γ of each object, (B, N).

@@ -18,7 +18,8 @@ class ParallelAttnProcessor(AttnProcessor2_0):
     It holds no parameters and nothing of a generation. Everything arrives as arguments, under the two names that
     diffusers passes on silently to attention layers:
 
-        ip_hidden_states: {D: (2, layers of width D, B, S, D)}: image K and γ·V of every layer (`RelationAdapter.forward`).
+        ip_hidden_states: {D: (2, layers of width D, B, S, D)}: image K and γ·V of every layer
+        (`RelationAdapter.forward`).
         ip_adapter_masks: {P: bool (B, 1, P, S)} (`token_masks`), or an `AutomaticLayout`.
 
     Without them it is `AttnProcessor2_0`. B may be smaller than the batch of the hidden states: the *last* B rows are
@@ -66,8 +67,8 @@ class ParallelAttnProcessor(AttnProcessor2_0):
         rows = image_key.shape[0]
         if rows > batch:
             raise ValueError(
-                f"image prompts were prepared for a batch of {rows}, but the UNet received {batch} rows. Prepare them for "
-                "this batch: `num_images_per_prompt` counts too."
+                f"image prompts were prepared for a batch of {rows}, but the UNet received {batch} rows. Prepare them "
+                "for this batch: `num_images_per_prompt` counts too."
             )
         conditional = query[batch - rows :]
         if isinstance(ip_adapter_masks, AutomaticLayout):

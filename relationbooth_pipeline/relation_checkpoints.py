@@ -47,8 +47,8 @@ def read_checkpoint(path: str | Path) -> dict:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader raises its own kind for a damaged file; the cause is kept
         raise ValueError(
-            f"`{path}` cannot be read safely ({type(error).__name__}: {error}). It is damaged, or holds more than tensors: "
-            "download it again, or convert it to safetensors in an environment that you trust."
+            f"`{path}` cannot be read safely ({type(error).__name__}: {error}). It is damaged, or holds more than "
+            "tensors: download it again, or convert it to safetensors in an environment that you trust."
         ) from error
 
 
@@ -100,7 +100,9 @@ def adapter_groups(checkpoint: dict, source: str) -> dict:
     return groups
 
 
-def adapter_from_released(checkpoint: dict, unet, source: str = "the checkpoint", dim_head: int = 64) -> RelationAdapter:
+def adapter_from_released(
+    checkpoint: dict, unet, source: str = "the checkpoint", dim_head: int = 64
+) -> RelationAdapter:
     """A `RelationAdapter` for `unet` from MS-Diffusion's checkpoint.
 
     Sizes are read off the weights; only `dim_head` is not in them (64 in every released file).

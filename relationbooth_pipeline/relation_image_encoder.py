@@ -14,7 +14,8 @@ from transformers import (
 def grid_boxes(grid: int) -> torch.Tensor:
     """k·k equal cells, XYXY in [0, 1], (k·k, 4).
 
-    Order: x outer, y inner, so token index = column·k + row, as the released encoder has it (golden case `local_tokens`).
+    Order: x outer, y inner, so token index = column·k + row, as the released encoder has it (golden case
+    `local_tokens`).
     """
     edges = torch.arange(grid) / grid
     x0, y0 = torch.meshgrid(edges, edges, indexing="ij")
@@ -24,7 +25,8 @@ def grid_boxes(grid: int) -> torch.Tensor:
 def _axis_weights(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
     """How much each of `size` positions counts in the mean of bilinear samples over [start, stop], (..., size).
 
-    ⌈length⌉ samples at the centres of equal bins; centre of position i at i + 0.5; beyond the border the edge value counts.
+    ⌈length⌉ samples at the centres of equal bins; centre of position i at i + 0.5; beyond the border the edge value
+    counts.
     """
     length = (stop - start)[..., None]
     samples = length.ceil().clamp(min=1)
@@ -57,8 +59,8 @@ def pool_regions(features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
 class LocalImageEncoder(CLIPVisionModelWithProjection):
     """A CLIP vision tower read densely. Any CLIP repository of transformers loads with `from_pretrained`.
 
-    The last block keeps only its value path (attention would mix positions again), the class token is dropped, and every
-    position is scaled to unit length. The last block's queries and keys are never computed.
+    The last block keeps only its value path (attention would mix positions again), the class token is dropped, and
+    every position is scaled to unit length. The last block's queries and keys are never computed.
 
     Departs from the reference: every image is pooled from its own map (the reference pools all of them from the first).
     """
@@ -116,6 +118,8 @@ class LocalImageEncoder(CLIPVisionModelWithProjection):
         if boxes is None:
             if grid > min(features.shape[-2:]):
                 h, w = features.shape[-2:]
-                raise ValueError(f"`grid` must not exceed the feature map {h}×{w}, got {grid}. Use a larger input image.")
+                raise ValueError(
+                    f"`grid` must not exceed the feature map {h}×{w}, got {grid}. Use a larger input image."
+                )
             boxes = grid_boxes(grid).to(features.device).expand(len(features), -1, -1)
         return pool_regions(features, boxes)

@@ -36,7 +36,9 @@ def open_image(source) -> Image.Image:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is too large to open safely ({error}). Shrink it first.") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{name} is not a readable image ({error}). Use an intact {', '.join(FORMATS)} file.") from error
+        raise ValueError(
+            f"{name} is not a readable image ({error}). Use an intact {', '.join(FORMATS)} file."
+        ) from error
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

@@ -46,7 +46,8 @@ def images_per_sample(image_prompts, batch_size: int) -> list[list[Image.Image]]
         image_prompts = [image_prompts]
     if not isinstance(image_prompts, (list, tuple)) or not image_prompts:
         raise ValueError(
-            f"`image_prompts` must be a list of images, or one such list per prompt, got {type(image_prompts).__name__} "
+            f"`image_prompts` must be a list of images, or one such list per prompt, got "
+            f"{type(image_prompts).__name__} "
             "that is empty or no list. Leave it out to generate without image prompts."
         )
     samples = per_sample("image_prompts", image_prompts, batch_size, nested=not is_image(image_prompts[0]))
@@ -160,7 +161,9 @@ def pad_scales(samples: Sequence[Sequence[float]]) -> torch.Tensor:
     return torch.tensor([[*sample, *([0.0] * (longest - len(sample)))] for sample in samples])
 
 
-def pad_masks(samples: list[list[torch.Tensor]], height: int, width: int) -> tuple[torch.Tensor, list[list[list[float]]]]:
+def pad_masks(
+    samples: list[list[torch.Tensor]], height: int, width: int
+) -> tuple[torch.Tensor, list[list[list[float]]]]:
     """Masks on the latent grid, bool (B, N, h, w), and their bounding boxes taken at full resolution."""
     longest = max(map(len, samples))
     grid = torch.zeros(len(samples), longest, height, width, dtype=torch.bool)
@@ -175,8 +178,8 @@ def _check_counts(name: str, samples, counts: Sequence[int]) -> None:
     for i, (sample, count) in enumerate(zip(samples, counts)):
         if len(sample) != count:
             raise ValueError(
-                f"`{name}` must have one entry per image prompt: prompt {i} has {count} image prompts and {len(sample)} "
-                f"{name}."
+                f"`{name}` must have one entry per image prompt: prompt {i} has {count} image prompts and "
+                f"{len(sample)} {name}."
             )
 
 

@@ -43,11 +43,13 @@ class RelationAdapterLoaderMixin:
             local_image_encoder: the same for local tokens. None turns local tokens off by name.
             revision, cache_dir, token, local_files_only, force_download: as in diffusers.
         Raises:
-            ValueError: a file is missing or damaged, weights do not fit the config, the adapter does not fit the UNet, or an
-                encoder has another width than the adapter reads. The pipeline is then as it was.
+            ValueError: a file is missing or damaged, weights do not fit the config, the adapter does not fit the UNet,
+                or an encoder has another width than the adapter reads. The pipeline is then as it was.
         """
         if unknown := set(kwargs) - set(_HUB_ARGUMENTS):
-            raise ValueError(f"`load_relation_adapter` does not know {sorted(unknown)}. Known: {', '.join(_HUB_ARGUMENTS)}.")
+            raise ValueError(
+                f"`load_relation_adapter` does not know {sorted(unknown)}. Known: {', '.join(_HUB_ARGUMENTS)}."
+            )
         if weight_name is not None:
             folder = None
             file = _find_file(pretrained_model_name_or_path, weight_name, subfolder, kwargs)
@@ -148,7 +150,7 @@ def load_model(model_class: type, source, **hub) -> torch.nn.Module:
         raise ValueError(f"a {model_class.__name__} is needed, got None. Pass a model, a folder or a Hub repository.")
     try:
         model, report = model_class.from_pretrained(source, output_loading_info=True, use_safetensors=True, **hub)
-    except Exception as error:  # diffusers, transformers, safetensors and the Hub raise a dozen kinds; the cause is kept
+    except Exception as error:  # each of the four libraries below raises its own kinds; the cause is kept
         raise ValueError(f"no {model_class.__name__} could be loaded from `{source}`: {error}") from error
     faults = [*report["missing_keys"], *(key for key in report["mismatched_keys"])]
     if model_class is RelationAdapter:
@@ -168,15 +170,15 @@ def check_widths(adapter: RelationAdapter, image_encoder, local_image_encoder) -
     for name, encoder in (("image_encoder", image_encoder), ("local_image_encoder", local_image_encoder)):
         if encoder is not None and encoder.config.hidden_size != expected:
             raise ValueError(
-                f"`{name}` must have width {expected} for this adapter, got {encoder.config.hidden_size}. Use the encoder "
-                "that the adapter was trained with (MS-Diffusion's: CLIP ViT-bigG/14, width 1664)."
+                f"`{name}` must have width {expected} for this adapter, got {encoder.config.hidden_size}. Use the "
+                "encoder that the adapter was trained with (MS-Diffusion's: CLIP ViT-bigG/14, width 1664)."
             )
     if local_image_encoder is not None:
         patch, side = local_image_encoder.config.patch_size, adapter.config.local_image_size
         if side % patch or side // patch < adapter.config.local_grid:
             raise ValueError(
-                f"the adapter's `local_image_size` {side} must be a multiple of the local encoder's patch size {patch} and "
-                f"give at least {adapter.config.local_grid} patches a side."
+                f"the adapter's `local_image_size` {side} must be a multiple of the local encoder's patch size {patch} "
+                f"and give at least {adapter.config.local_grid} patches a side."
             )
 
 
@@ -191,7 +193,9 @@ def _encoder_source(name: str, folder: Path | None, repository: str | None):
 
 def _find_file(source, weight_name: str, subfolder: str | None, hub: dict) -> Path:
     if not weight_name.endswith((*PICKLE_SUFFIXES, ".safetensors")):
-        raise ValueError(f"`weight_name` must end in .safetensors or {', '.join(PICKLE_SUFFIXES)}, got {weight_name!r}.")
+        raise ValueError(
+            f"`weight_name` must end in .safetensors or {', '.join(PICKLE_SUFFIXES)}, got {weight_name!r}."
+        )
     local = Path(source) / (subfolder or "") / weight_name
     if Path(source).is_dir():
         if not local.is_file():
@@ -209,8 +213,8 @@ def _find_folder(source, subfolder: str | None, hub: dict) -> Path:
         folder = Path(snapshot_download(str(source), allow_patterns=patterns, **hub)) / (subfolder or "")
     if not _is_adapter_folder(folder):
         raise ValueError(
-            f"`{folder}` is no relation adapter (its config.json names no RelationAdapter). For MS-Diffusion's file name "
-            "it: `weight_name='ms_adapter.bin'`."
+            f"`{folder}` is no relation adapter (its config.json names no RelationAdapter). For MS-Diffusion's file "
+            "name it: `weight_name='ms_adapter.bin'`."
         )
     return folder
 

@@ -92,7 +92,7 @@ def check_lora_fits(state: dict, unet) -> None:
 
 
 class RelationLoraMixin(StableDiffusionXLLoraLoaderMixin):
-    """`load_lora_weights` that also reads RelationLoRA headers, and refuses a LoRA of another base before touching it."""
+    """`load_lora_weights` that also reads RelationLoRA headers and refuses a LoRA of another base before it acts."""
 
     def load_lora_weights(self, pretrained_model_name_or_path_or_dict, adapter_name=None, **kwargs):
         """As in diffusers. Pickles are read only when `weight_name` names one."""

@@ -67,8 +67,8 @@ class ResamplerLayer(nn.Module):
 class LocalTokenResampler(ModelMixin, ConfigMixin):
     """Perceiver resampler whose queries carry what the object is and where it goes.
 
-        queries = LayerNorm( MLP( phrase ⊕ Fourier(box) ) )                      (RelationBooth, 3.3; golden case `resampler`)
-        tokens  = LayerNorm( W_out · LayerNorm( layers( W_in·features, queries ) ) )
+        queries = LayerNorm( MLP( phrase ⊕ Fourier(box) ) )                   (RelationBooth, 3.3)
+        tokens  = LayerNorm( W_out · LayerNorm( layers( W_in·features, queries ) ) )      (golden case `resampler`)
 
     There is no position embedding: local tokens are simply concatenated to the image tokens, any number of them.
 

@@ -1,6 +1,7 @@
 """Losses of RelationLoRA training, one function per equation.
 
-Shape letters: B batch, N objects, K keypoints, C latent channels, h w latent grid, H heads, P = h·w positions, T text tokens.
+Shape letters: B batch, N objects, K keypoints, C latent channels, h w latent grid, P = h·w
+positions, T text tokens.
 """
 
 from collections.abc import Sequence
@@ -70,7 +71,7 @@ def keypoint_matching_loss(
 ) -> torch.Tensor:
     """Distance between the denoised image and each image prompt at matching keypoints.
 
-        L_KML = mean over visible k and channels of ( E(c_i)[p_k] − ẑ_0[q_k] )²          (RelationBooth, Eq. 6, divided by C)
+        L_KML = mean over visible k and channels of ( E(c_i)[p_k] − ẑ_0[q_k] )²    (RelationBooth, Eq. 6, over C)
 
     Args:
         predicted_latents: ẑ_0, (B, C, h, w), scaled by the VAE factor.
@@ -80,8 +81,9 @@ def keypoint_matching_loss(
         is_visible: bool, (B, N, K): visible in both.
     Returns:
         One value per sample, (B,); zero when none of its keypoints is visible.
-    Departs from the paper: divided by the channel count, as released (λ = 1e-3 refers to that). Departs from the released
-    code: image prompts are read at their own keypoints (it reads a 4 × 4 corner only), and invisible keypoints do not count.
+    Departs from the paper: divided by the channel count, as released (λ = 1e-3 refers to that).
+    Departs from the released code: image prompts are read at their own keypoints (it reads a 4 × 4 corner only), and
+    invisible keypoints do not count.
     """
     batch, objects = is_visible.shape[:2]
     target = keypoint_features(predicted_latents, target_keypoints.flatten(1, 2))  # (B, N·K, C)

@@ -45,9 +45,7 @@ class _Layer:
 
     def __init__(self, case: Case):
         config = case.config["attention"]
-        self.text, self.background, self.tokens = (
-            config[k] for k in ("text_tokens", "num_dummy_tokens", "num_tokens")
-        )
+        self.text, self.background, self.tokens = (config[k] for k in ("text_tokens", "num_dummy_tokens", "num_tokens"))
         dim = config["heads"] * config["dim_head"]
         self.attn = Attention(
             query_dim=config["query_dim"],

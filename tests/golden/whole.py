@@ -1,10 +1,10 @@
 """Cases of the whole UNet: single forwards and guided loops, with and without RelationLoRA."""
 
+import diffusers
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
-import diffusers
 from relationbooth_pipeline import EncodedImagePrompts, RelationAdapter, RelationBoothPipeline
 from relationbooth_pipeline.relation_attention import install_parallel_attention, prepare_parallel_attention
 from relationbooth_pipeline.relation_checkpoints import adapter_from_released
@@ -130,7 +130,10 @@ def check_pipeline(case: Case) -> None:
     if auto := config.get("auto_layout"):
         conditioning = scene.conditioning(scale)
         conditioning["ip_adapter_masks"] = scene.adapter.automatic_layout(
-            scene.input("phrase_idxes")[-1:], conditioning["ip_adapter_masks"], auto["mask_threshold"], auto["start_step"]
+            scene.input("phrase_idxes")[-1:],
+            conditioning["ip_adapter_masks"],
+            auto["mask_threshold"],
+            auto["start_step"],
         )
         name = f"out.loop.auto_{_tag(auto['guidance_scale'])}"
         scene.compare_loop(case, name, scene.loop(auto["guidance_scale"], conditioning))

@@ -33,7 +33,11 @@ def close(a, b):
 def test_without_image_prompts_it_is_sdxl_bit_for_bit(pipe):
     stock = StableDiffusionXLPipeline(**tiny_components())
     stock.set_progress_bar_config(disable=True)
-    for arguments in ({}, {"guidance_scale": 1.0}, {"negative_prompt": "blue", "guidance_rescale": 0.5, "clip_skip": 1}):
+    for arguments in (
+        {},
+        {"guidance_scale": 1.0},
+        {"negative_prompt": "blue", "guidance_rescale": 0.5, "clip_skip": 1},
+    ):
         assert torch.equal(generate(pipe, **arguments), generate(stock, **arguments))
 
 
@@ -59,7 +63,9 @@ def test_several_images_per_prompt(pipe):
     noise = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     prompts = [PROMPT, "a dog"]
     images, phrases = [[photo(1), photo(2)], [photo(3)]], [["cat", "bear"], ["dog"]]
-    four = generate(pipe, prompts, image_prompts=images, phrases=phrases, num_images_per_prompt=2, latents=noise, generator=None)
+    four = generate(
+        pipe, prompts, image_prompts=images, phrases=phrases, num_images_per_prompt=2, latents=noise, generator=None
+    )
     for i in range(4):
         one = {"image_prompts": images[i // 2], "phrases": phrases[i // 2], "latents": noise[i : i + 1]}
         close(four[i : i + 1], generate(pipe, prompts[i // 2], **one))

@@ -30,7 +30,10 @@ def other_pipelines(pipe):
     control = StableDiffusionXLControlNetPipeline.from_pipe(pipe, controlnet=controlnet, **keep)
     return {
         "controlnet": (control, {"image": picture, **SIZE, "num_inference_steps": 2}),
-        "image to image": (StableDiffusionXLImg2ImgPipeline.from_pipe(pipe, **keep), {"image": picture, "strength": 0.8}),
+        "image to image": (
+            StableDiffusionXLImg2ImgPipeline.from_pipe(pipe, **keep),
+            {"image": picture, "strength": 0.8},
+        ),
         "inpainting": (
             StableDiffusionXLInpaintPipeline.from_pipe(pipe, **keep),
             {"image": picture, "mask_image": mask, "strength": 0.9, **SIZE},
@@ -125,7 +128,9 @@ def skip_if_stock_sdxl_fails():
     try:
         generate(stock)
     except TypeError as error:
-        pytest.skip(f"this accelerate cannot offload this transformers' CLIP sequentially, in plain SDXL either: {error}")
+        pytest.skip(
+            f"this accelerate cannot offload this transformers' CLIP sequentially, in plain SDXL either: {error}"
+        )
 
 
 def test_the_adapter_can_be_loaded_into_an_offloaded_pipeline(pipe, tmp_path):

@@ -48,7 +48,10 @@ CASES = {
         "got 3 lists for 2 prompts",
     ),
     "no image": ({"image_prompts": [], "phrases": []}, "empty or no list"),
-    "nothing but empty lists": ({"prompt": ["a", "b"], "image_prompts": [[], []], "phrases": [[], []]}, "holds no image"),
+    "nothing but empty lists": (
+        {"prompt": ["a", "b"], "image_prompts": [[], []], "phrases": [[], []]},
+        "holds no image",
+    ),
     "no image object": ({"image_prompts": [3], "phrases": ["cat"]}, "must be a list of paths or PIL images"),
     "absent file": ({"image_prompts": ["nowhere.png"], "phrases": ["cat"]}, "no image file at `nowhere.png`"),
     "phrases alone": ({"phrases": ["cat"]}, "`phrases` given without `image_prompts`"),

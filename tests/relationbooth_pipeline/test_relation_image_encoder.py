@@ -29,9 +29,8 @@ def slow_roi_align(features, box):
             left, top = int(x), int(y)
             right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
             fx, fy = x - left, y - top
-            total += (
-                (1 - fy) * ((1 - fx) * features[:, top, left] + fx * features[:, top, right])
-                + fy * ((1 - fx) * features[:, bottom, left] + fx * features[:, bottom, right])
+            total += (1 - fy) * ((1 - fx) * features[:, top, left] + fx * features[:, top, right]) + fy * (
+                (1 - fx) * features[:, bottom, left] + fx * features[:, bottom, right]
             )
     return total / (nx * ny)
 
@@ -40,7 +39,9 @@ def test_pooling_matches_roi_align_written_out():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 5, 7, 9, generator=generator)
     corners = torch.rand(2, 12, 4, generator=generator)
-    boxes = torch.cat([torch.minimum(corners[..., :2], corners[..., 2:]), torch.maximum(corners[..., :2], corners[..., 2:])], -1)
+    boxes = torch.cat(
+        [torch.minimum(corners[..., :2], corners[..., 2:]), torch.maximum(corners[..., :2], corners[..., 2:])], -1
+    )
     boxes[:, 0] = torch.tensor([0.0, 0, 1, 1])
     pooled = pool_regions(features, boxes)
     for r in range(2):

@@ -12,7 +12,9 @@ def test_transparency_lies_over_white(tmp_path):
     image.putpixel((1, 0), (255, 0, 0, 255))
     image.save(tmp_path / "a.png")
     opened = open_image(tmp_path / "a.png")
-    assert opened.mode == "RGB" and opened.getpixel((0, 0)) == (255, 255, 255) and opened.getpixel((1, 0)) == (255, 0, 0)
+    assert (
+        opened.mode == "RGB" and opened.getpixel((0, 0)) == (255, 255, 255) and opened.getpixel((1, 0)) == (255, 0, 0)
+    )
 
 
 def test_exif_rotation_is_applied(tmp_path):

@@ -6,7 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from relationbooth_pipeline import LocalImageEncoder, RelationAdapter, adapter_from_released, local_encoder_from_open_clip
+from relationbooth_pipeline import (
+    LocalImageEncoder,
+    RelationAdapter,
+    adapter_from_released,
+    local_encoder_from_open_clip,
+)
 from relationbooth_pipeline.relation_checkpoints import read_checkpoint
 from tests.relationbooth_pipeline.test_pipeline_call import TWO, generate
 from tests.tiny import photo, tiny_adapter, tiny_pipeline, tiny_unet, tiny_vision

@@ -97,7 +97,9 @@ def test_fusing_and_unfusing(lora, pipe):
 
 
 def test_two_at_once_and_the_prior_of_the_heaviest(lora, tmp_path, pipe):
-    other = RelationMetadata("carry", "is carrying", "A {0} is carrying a {1}", layout_prior=[[0, 0, 1, 0.5], [0, 0.5, 1, 1]])
+    other = RelationMetadata(
+        "carry", "is carrying", "A {0} is carrying a {1}", layout_prior=[[0, 0, 1, 0.5], [0, 0.5, 1, 1]]
+    )
     make_lora(tmp_path, seed=1, metadata=other)
     pipe.load_lora_weights(lora, weight_name=FILE, adapter_name="hug")
     pipe.load_lora_weights(tmp_path, weight_name=FILE, adapter_name="carry")
