@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from .case import Case
+from .distillation import check_clipself
 from .losses import check_kml
 from .parts import (
     check_attention,
@@ -29,6 +30,7 @@ CHECKS = {
     "image_encoder": check_image_encoder,
     "phrase_idx": check_phrase_idx,
     "kml": check_kml,
+    "clipself": check_clipself,
 }
 
 
