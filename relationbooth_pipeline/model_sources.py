@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from . import miniature
 from .generation_settings import GenerationSettings, check_source
@@ -63,6 +65,8 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
     Raises:
         ValueError: something could not be loaded; names what and why.
     """
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()  # the command shows one of its own
     device = resolved_device(settings.device)
     dtype = DTYPES.get(settings.dtype) or (torch.float32 if device == "cpu" else torch.float16)
     single_file = Path(settings.model).is_file()

@@ -173,3 +173,14 @@ def test_a_pickle_is_read_only_when_named(lora, tmp_path, pipe):
         pipe.load_lora_weights(tmp_path)
     pipe.load_lora_weights(tmp_path, weight_name="pytorch_lora_weights.bin")
     assert torch.isfinite(generate(pipe, PROMPT, **TWO)).all()
+
+
+def test_hotswapping_reads_the_new_header(lora, tmp_path, pipe):
+    other = RelationMetadata("kiss", "is kissing", "A {0} is kissing a {1}")
+    make_lora(tmp_path, seed=2, metadata=other)
+    pipe.enable_lora_hotswap(target_rank=4)
+    pipe.load_lora_weights(lora, weight_name=FILE, adapter_name="relation")
+    first = generate(pipe, **TWO, boxes=HUG.layout_prior)
+    pipe.load_lora_weights(tmp_path, weight_name=FILE, adapter_name="relation", hotswap=True)
+    assert pipe.relation_metadata == {"relation": other}
+    assert not torch.allclose(generate(pipe, **TWO, boxes=HUG.layout_prior), first, atol=1e-3)
