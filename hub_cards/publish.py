@@ -1,0 +1,108 @@
+"""Build and upload the Hub repositories of this project.
+
+    python hub_cards/publish.py export FOLDER                        # the miniature, complete, loads without pip
+    python hub_cards/publish.py export FOLDER --pipeline PATH --adapter PATH
+    python hub_cards/publish.py upload FOLDER ORG/NAME
+
+An exported folder is a whole pipeline: weights, the component code that `DiffusionPipeline.from_pretrained(folder,
+trust_remote_code=True)` needs, and its card.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import relationbooth_pipeline.miniature
+from relationbooth_pipeline import RelationBoothPipeline
+
+CARDS = Path(__file__).parent
+PACKAGE = Path(relationbooth_pipeline.__path__[0])
+CODE = ("pipeline.py", *sorted(file.name for file in PACKAGE.glob("relation_*.py")))
+# Component → its module. diffusers takes a component's code from the component's own folder.
+COMPONENTS = {"relation_adapter": "relation_adapter", "local_image_encoder": "relation_image_encoder"}
+
+
+def export(pipe: RelationBoothPipeline, folder: Path, card: Path = CARDS / "relationbooth-sdxl" / "README.md") -> None:
+    """Write a pipeline to a new folder that loads without our package; whole or not at all.
+
+    Raises:
+        ValueError: the folder exists, its name holds a dot, or no adapter is loaded.
+    """
+    pipe.check_adapter()
+    if folder.exists():
+        raise ValueError(f"`{folder}` exists. Choose a new folder.")
+    if "." in folder.name:
+        raise ValueError(
+            f"the folder's name must not hold a dot (sibling imports of a repository break), got `{folder.name}`."
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        fresh = Path(temporary) / folder.name
+        pipe.save_pretrained(fresh)
+        for name in CODE:
+            shutil.copy(PACKAGE / name, fresh)
+        index = json.loads((fresh / "model_index.json").read_text())
+        index["_class_name"] = ["pipeline", RelationBoothPipeline.__name__]
+        for component, module in COMPONENTS.items():
+            if index[component][0] is None:
+                continue
+            index[component][0] = module
+            for name in CODE[1:]:
+                shutil.copy(PACKAGE / name, fresh / component)
+        (fresh / "model_index.json").write_text(json.dumps(index, indent=2))
+        shutil.copy(card, fresh / "README.md")
+        fresh.rename(folder)
+
+
+def load(pipeline: str | None, adapter: str | None) -> RelationBoothPipeline:
+    """What is to be exported; the embedded miniature by default."""
+    if pipeline is None:
+        weights = relationbooth_pipeline.miniature.path()
+        pipeline, adapter = str(weights), adapter or str(weights / "relation_adapter")
+    pipe = RelationBoothPipeline.from_pretrained(pipeline)
+    if adapter is not None:
+        pipe.load_relation_adapter(adapter)
+    return pipe
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    exporting = commands.add_parser("export")
+    exporting.add_argument("folder", type=Path)
+    exporting.add_argument("--pipeline", help="folder or repository; default: the miniature")
+    exporting.add_argument("--adapter", help="adapter to load into it")
+    uploading = commands.add_parser("upload")
+    uploading.add_argument("folder", type=Path)
+    uploading.add_argument("repository", help="ORG/NAME")
+    uploading.add_argument("--private", action="store_true")
+    given = parser.parse_args(arguments)
+    try:
+        if given.command == "export":
+            export(load(given.pipeline, given.adapter), given.folder)
+        else:
+            upload(given.folder, given.repository, given.private)
+    except ValueError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def upload(folder: Path, repository: str, private: bool = False) -> None:
+    """Push an exported folder to the Hub, with the token of `hf auth login`."""
+    from huggingface_hub import HfApi
+
+    if not (folder / "model_index.json").is_file() or not (folder / "pipeline.py").is_file():
+        raise ValueError(f"`{folder}` is no exported pipeline. Run `export` first.")
+    if "." in repository:
+        raise ValueError(f"the repository's name must not hold a dot, got {repository!r}.")
+    api = HfApi()
+    api.create_repo(repository, private=private, exist_ok=True)
+    api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload RelationBooth pipeline")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The exported folder is complete: it loads where our package is not installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hub_cards.publish import export, upload
+from tests.relationbooth_pipeline.test_pipeline_call import BOXES, TWO, generate
+from tests.tiny import tiny_pipeline
+
+PROGRAM = """
+import sys, torch
+from PIL import Image
+from diffusers import DiffusionPipeline
+
+folder, result, custom = sys.argv[1:4]
+try:
+    import relationbooth_pipeline
+except ImportError:
+    pass
+else:
+    raise SystemExit("the package must not be importable here")
+if custom == "whole":
+    pipe = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+else:
+    pipe = DiffusionPipeline.from_pretrained(custom, custom_pipeline=folder, trust_remote_code=True)
+    pipe.load_relation_adapter(folder, subfolder="relation_adapter", image_encoder=folder + "/image_prompt_encoder",
+                               local_image_encoder=folder + "/local_image_encoder")
+pipe.set_progress_bar_config(disable=True)
+images = [Image.open(folder + f"/../{i}.png") for i in range(2)]
+boxes = [[0.0, 0.2, 0.55, 0.85], [0.5, 0.26, 0.95, 0.9]]
+latents = pipe("a cat is hugging a bear", image_prompts=images, phrases=["cat", "bear"], boxes=boxes,
+               height=64, width=64, num_inference_steps=2, output_type="latent", guidance_scale=5.0,
+               generator=torch.Generator().manual_seed(0)).images
+torch.save(latents, result)
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    root, pipe = tmp_path_factory.mktemp("export"), tiny_pipeline()
+    export(pipe, root / "relationbooth")
+    for i, image in enumerate(TWO["image_prompts"]):
+        image.save(root / f"{i}.png")
+    return root / "relationbooth", generate(pipe, **TWO, boxes=BOXES)
+
+
+def run_without_our_package(folder: Path, custom: str, cwd: Path) -> torch.Tensor:
+    result, modules = cwd / "latents.pt", cwd / "modules"
+    # An editable install is found through a .pth file or a finder; both are shut out by name.
+    hide = "import sys; sys.modules['relationbooth_pipeline'] = None\n"
+    environment = {"PATH": "", "HF_MODULES_CACHE": str(modules), "HOME": str(cwd), "HF_HUB_OFFLINE": "1"}
+    arguments = [sys.executable, "-c", hide + PROGRAM, str(folder), str(result), custom]
+    done = subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(result, weights_only=True)
+
+
+def test_the_whole_folder_loads_without_pip(exported, tmp_path):
+    folder, expected = exported
+    torch.testing.assert_close(run_without_our_package(folder, "whole", tmp_path), expected)
+
+
+def test_its_code_serves_another_checkpoint(exported, tmp_path):
+    folder, expected = exported
+    plain = tiny_pipeline(adapter=False)
+    plain.save_pretrained(tmp_path / "sdxl")
+    index = (tmp_path / "sdxl" / "model_index.json").read_text()
+    (tmp_path / "sdxl" / "model_index.json").write_text(
+        index.replace("RelationBoothPipeline", "StableDiffusionXLPipeline")
+    )
+    torch.testing.assert_close(run_without_our_package(folder, str(tmp_path / "sdxl"), tmp_path), expected)
+
+
+def test_refusals(exported, tmp_path):
+    with pytest.raises(ValueError, match="exists. Choose a new folder"):
+        export(tiny_pipeline(), exported[0])
+    with pytest.raises(ValueError, match="must not hold a dot"):
+        export(tiny_pipeline(), tmp_path / "v1.0")
+    with pytest.raises(ValueError, match="none is loaded"):
+        export(tiny_pipeline(adapter=False), tmp_path / "plain")
+    with pytest.raises(ValueError, match="is no exported pipeline"):
+        upload(tmp_path, "org/name")
