@@ -1,0 +1,62 @@
+"""Seconds and peak bytes of one run, on a CPU or an accelerator."""
+
+import re
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+KIB = 1024
+
+
+class Meter:
+    """Times and weighs runs on one device.
+
+    Args:
+        device: the CPU or a CUDA device.
+    """
+
+    def __init__(self, device):
+        self.device = torch.device(device)
+
+    def _finish(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        """Wall-clock seconds of `run`, the device's queue included."""
+        self._finish()
+        start = time.perf_counter()
+        run()
+        self._finish()
+        return time.perf_counter() - start
+
+    def peak_bytes(self, run: Callable[[], object]) -> int:
+        """Most memory in use while `run` runs, in bytes: allocated on the accelerator, or resident in this process.
+
+        It includes what all compared variants hold, so only differences between variants mean something.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            run()
+            self._finish()
+            return torch.cuda.max_memory_allocated(self.device)
+        _reset_resident_peak()
+        run()
+        return _resident_peak()
+
+
+def _reset_resident_peak() -> None:
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")  # resets VmHWM alone; Linux, proc(5)
+
+
+def _resident_peak() -> int:
+    """Peak resident bytes since the reset; since the process began where there is no /proc."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * KIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
