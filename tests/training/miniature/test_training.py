@@ -1,0 +1,128 @@
+"""Tokenizer, loop and stages: each toy run resumes to bit-equal weights, and the chain ends in a loadable folder."""
+
+import contextlib
+
+import pytest
+import torch
+
+pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
+
+from diffusers import StableDiffusionXLPipeline
+
+from training.miniature import adapter, autoencoder, base, encoders
+from training.miniature.captions import world_words
+from training.miniature.tokenizer import tokenize, write_tokenizer
+from training.miniature.training_loop import Muon, TrainingPlan
+
+TOY_SCENES = 8
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """A root folder in which every stage has run for two steps, without sample sheets."""
+    root = tmp_path_factory.mktemp("miniature")
+    torch.set_num_threads(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(autoencoder, "measure", lambda vae, rng: {})
+        patch.setattr(autoencoder, "reconstruct", lambda vae, images: images)
+        patch.setattr(base, "SAMPLE_PROMPTS", base.SAMPLE_PROMPTS[:1])
+        patch.setitem(base.GUIDANCE, "num_inference_steps", 2)
+        patch.setattr(adapter, "sample_sheet", lambda *arguments: None)
+        run_stages(root)
+        yield root
+
+
+def run_stages(root, only=None, seconds=0.0):
+    def plan(ema_decay=0.9):
+        return TrainingPlan(
+            2, ema_decay=ema_decay, warmup_steps=1, checkpointing_steps=1, sample_steps=100, max_train_seconds=seconds
+        )
+
+    stages = {
+        "vae": lambda: autoencoder.train_vae(root / "vae", plan(0.0), contextlib.nullcontext, 8),
+        "encoders": lambda: encoders.train_encoders(
+            root / "encoders", plan(0.0), contextlib.nullcontext, batch=4, checked=4
+        ),
+        "base": lambda: base.train_base(root, plan(), contextlib.nullcontext, scenes=TOY_SCENES, batch=2),
+        "adapter": lambda: adapter.train_adapter(root, plan(), contextlib.nullcontext, scenes=TOY_SCENES, batch=2),
+    }
+    return [stages[name]() for name in stages if only in (None, name)]
+
+
+@pytest.mark.parametrize("stage", ("vae", "encoders", "base", "adapter"))
+def test_a_killed_stage_resumes_to_the_same_weights(chain, stage):
+    file = chain / stage / "checkpoint.pt"
+    unbroken = torch.load(file, weights_only=True)
+    file.unlink()
+    assert run_stages(chain, stage, seconds=1e-9) == [False], "the first run was to stop after its first step"
+    assert torch.load(file, weights_only=True)["step"] < 2
+    assert run_stages(chain, stage) == [True]
+    resumed = torch.load(file, weights_only=True)
+    assert resumed["step"] == unbroken["step"] == 2
+    for key, weights in unbroken["modules"].items():
+        for name, weight in weights.items():
+            assert torch.equal(weight, resumed["modules"][key][name]), f"{key}.{name}"
+
+
+def test_the_stock_pipeline_draws_with_it(chain):
+    pipeline = StableDiffusionXLPipeline.from_pretrained(chain / "base" / "pipeline")
+    pictures = base.generate(pipeline, ["a red cat is hugging a blue bear at night"], num_inference_steps=2)
+    assert pictures.shape == (1, 128, 128, 3)
+    assert (
+        pipeline.scheduler.config.prediction_type == "v_prediction" and pipeline.scheduler.config.rescale_betas_zero_snr
+    )
+
+
+def test_folding_normalises_latents_and_changes_no_picture():
+    torch.manual_seed(0)
+    vae, images = autoencoder.build_autoencoder().eval(), torch.randn(4, 3, 64, 64)
+    with torch.no_grad():
+        before = vae.decode(vae.encode(images).latent_dist.mode()).sample
+        autoencoder.fold_latent_statistics(vae, images)
+        latents = vae.encode(images).latent_dist.mode()
+        after = vae.decode(latents).sample
+    assert torch.allclose(before, after, atol=1e-4)
+    assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(8), atol=1e-4)
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(8), atol=1e-4)
+
+
+def test_the_tokenizer_covers_every_byte_and_every_word(tmp_path):
+    tokenizer = write_tokenizer(tmp_path)
+    vocabulary = tokenizer.get_vocab()
+    text = bytes(range(256)).decode("latin-1") + " 雪だるま 🐻 naïve"
+    ids = tokenizer(text).input_ids
+    assert ids.count(tokenizer.eos_token_id) == 1, "an unknown token would have become the end token"
+    assert len(vocabulary) == len(set(vocabulary.values())) and tokenizer.eos_token_id == len(tokenizer) - 1
+    for word in world_words():
+        assert len(tokenizer(word).input_ids) == 3, word
+    # A byte is covered when its stand-in is there both inside a word and at its end.
+    from training.miniature.tokenizer import byte_characters
+
+    assert len(set(byte_characters())) == 256
+    assert all(character in vocabulary and character + "</w>" in vocabulary for character in byte_characters())
+
+
+def test_text_pools_at_the_end_token(tmp_path):
+    tokenizer = write_tokenizer(tmp_path)
+    torch.manual_seed(0)
+    for encoder in encoders.build_text_encoders(len(tokenizer)):
+        encoder.eval()
+        ids = tokenize(tokenizer, ["a red cat is standing"])
+        end = ids[0].tolist().index(tokenizer.eos_token_id)
+        with torch.no_grad():
+            output = encoder(ids, output_hidden_states=True)
+        pooled = output[0] if "Projection" in type(encoder).__name__ else output.pooler_output
+        final = encoder.text_model.final_layer_norm if hasattr(encoder, "text_model") else encoder.final_layer_norm
+        expected = final(output.hidden_states[-1])[:, end]
+        if "Projection" in type(encoder).__name__:
+            expected = encoder.text_projection(expected)
+        assert torch.allclose(pooled, expected, atol=1e-5)
+
+
+def test_muon_moves_along_orthogonal_directions():
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.zeros(8, 16))
+    weight.grad = torch.randn(8, 16)
+    Muon([weight], lr=1.0, weight_decay=0.0).step()
+    singular = torch.linalg.svdvals(weight.detach())
+    assert singular.min() > 0.5 and singular.max() < 1.5  # Newton-Schulz stops near, not at, one

@@ -1,0 +1,109 @@
+"""The world is deterministic, and its annotations describe what is seen."""
+
+import random
+
+import numpy as np
+import pytest
+
+pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
+
+from relationbooth_pipeline.triplets import read_triplets
+from training.miniature.captions import PREDICATES, make_caption
+from training.miniature.identities import COLORS, SPECIES, all_named_characters, named_character
+from training.miniature.poses import POSES, RELATIONS
+from training.miniature.splits import KINDS, held_out_characters, is_held_out, training_character
+from training.miniature.triplets import write_triplets
+from training.miniature.world import BACKGROUNDS, render
+
+
+def scene_of(pose, seed, **arguments):
+    rng = random.Random(seed)
+    characters = [training_character(rng, 0.5) for _ in range(2 if pose in RELATIONS else 1)]
+    return render(characters, pose, rng.choice(tuple(BACKGROUNDS)), rng, **arguments)
+
+
+@pytest.mark.parametrize("pose", POSES)
+def test_a_seed_gives_one_scene(pose):
+    first, second = scene_of(pose, 3), scene_of(pose, 3)
+    assert np.array_equal(first.image, second.image) and np.array_equal(first.keypoints, second.keypoints)
+    assert not np.array_equal(first.image, scene_of(pose, 4).image)
+    assert np.array_equal(first.image, scene_of(pose, 3, annotate=False).image)
+
+
+@pytest.mark.parametrize("pose", POSES)
+def test_annotations_agree(pose):
+    for seed in range(8):
+        scene = scene_of(pose, seed)
+        size = scene.image.shape[0]
+        assert not (scene.masks.sum(0) > 1).any(), "a pixel shows at most one character"
+        for mask, box, keypoints in zip(scene.masks, scene.boxes, scene.keypoints):
+            rows, columns = np.nonzero(mask)
+            expected = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / size
+            assert np.allclose(box, expected)
+            assert keypoints[:, :2].min() >= 0 and keypoints[:, :2].max() <= 1
+            assert keypoints[:, 2].sum() >= 5, "hardly any keypoint is visible"
+            for x, y, visible in keypoints:
+                if visible:
+                    assert mask[min(int(y * size), size - 1), min(int(x * size), size - 1)]
+
+
+def test_masks_are_the_characters():
+    """Recolouring one character changes pixels of its own mask alone (and the antialiased rim around it)."""
+    cat, dog_like = named_character("cat", "red"), named_character("bear", "blue")
+    for pose in RELATIONS:
+        first = render([cat, dog_like], pose, "studio", random.Random(5))
+        second = render([named_character("cat", "green"), dog_like], pose, "studio", random.Random(5))
+        changed = (first.image != second.image).any(-1)
+        rim = np.zeros_like(changed)
+        for dx in range(-2, 3):
+            for dy in range(-2, 3):
+                rim |= np.roll(first.masks[0], (dy, dx), (0, 1))
+        assert not (changed & ~rim).any(), pose
+        assert changed[first.masks[0]].mean() > 0.3
+
+
+def test_the_first_named_can_stand_on_either_side():
+    pair = [named_character("cat", "red"), named_character("duck", "blue")]
+    left, right = (render(pair, "hugging", "night", random.Random(1), swapped=swapped) for swapped in (False, True))
+    assert left.boxes[0, 0] < left.boxes[1, 0] and right.boxes[0, 0] > right.boxes[1, 0]
+    sides = [render(pair, "kissing", "night", random.Random(seed)).boxes for seed in range(100)]
+    assert 0.65 < np.mean([boxes[0, 0] < boxes[1, 0] for boxes in sides]) < 0.95
+
+
+def test_occlusion_hides_keypoints():
+    hidden = [17 * 2 - scene_of("hugging", seed).keypoints[:, :, 2].sum() for seed in range(20)]
+    assert np.mean(hidden) > 17 * 2 - np.mean(
+        [2 * scene_of("standing", seed).keypoints[:, :, 2].sum() for seed in range(20)]
+    )
+
+
+def test_splits_are_disjoint_and_large_enough():
+    held_out = {character.key for character in held_out_characters()}
+    assert len(all_named_characters()) >= 500 and 0.15 < len(held_out) / len(all_named_characters()) < 0.25
+    rng = random.Random(0)
+    assert all(not is_held_out(training_character(rng, 0.2)) for _ in range(2000))
+    assert {character.species for character in held_out_characters()} == set(SPECIES)
+    assert {character.color for character in held_out_characters()} == set(COLORS)
+    assert set(KINDS) == set(POSES) == set(PREDICATES) and {KINDS["hugging"], KINDS["shaking_hands"]} == {"b"}
+
+
+def test_captions_mark_phrases_and_predicate():
+    pair = [named_character("elephant", "red", "spotted", "hat"), named_character("cat", "blue")]
+    caption = make_caption(pair, "hugging", "night", ["full", "animal"])
+    assert caption.text == "a red spotted elephant wearing a hat is hugging an animal at night"
+    assert [caption.text[start:end] for start, end in caption.phrase_spans] == list(caption.phrases)
+    start, end = caption.predicate_span
+    assert caption.text[start:end] == caption.predicate == "is hugging"
+    with pytest.raises(ValueError, match="relates 2 characters"):
+        make_caption(pair[:1], "hugging")
+    with pytest.raises(ValueError, match="takes 1 character"):
+        render(pair, "standing", "night", random.Random(0))
+
+
+def test_triplets_are_read_by_the_package(tmp_path):
+    write_triplets(tmp_path / "one", "hugging", 2, seed=1)
+    write_triplets(tmp_path / "two", "hugging", 2, seed=1)
+    triplets = read_triplets(tmp_path / "one")
+    assert len(triplets) == 2 and len(triplets[0].image_prompts) == 2
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()

@@ -1,0 +1,141 @@
+"""A drawing surface that records, beside the picture, which character and which body part each pixel shows."""
+
+import contextlib
+
+import numpy as np
+import skia
+
+
+def mix(color, other, share):
+    """`color` with `share` in [0, 1] of `other`; both sRGB 0-255."""
+    return tuple(round((1 - share) * a + share * b) for a, b in zip(color, other))
+
+
+def ellipse(x, y, radius_x, radius_y, degrees=0.0):
+    """Path of an ellipse around (x, y) in pixels, turned clockwise by `degrees`."""
+    path = skia.Path()
+    path.addOval(skia.Rect.MakeLTRB(x - radius_x, y - radius_y, x + radius_x, y + radius_y))
+    if degrees:
+        path.transform(skia.Matrix().setRotate(degrees, x, y))
+    return path
+
+
+def polygon(points, closed=True):
+    """Path through `points`, a list of (x, y) in pixels."""
+    path = skia.Path()
+    path.moveTo(*points[0])
+    for point in points[1:]:
+        path.lineTo(*point)
+    if closed:
+        path.close()
+    return path
+
+
+def curve(start, *controls):
+    """Path of one quadratic (2 controls) or cubic (3 controls) curve from `start`; points are (x, y) in pixels."""
+    path = skia.Path()
+    path.moveTo(*start)
+    flat = [coordinate for point in controls for coordinate in point]
+    (path.quadTo if len(controls) == 2 else path.cubicTo)(*flat)
+    return path
+
+
+def rectangle(left, top, right, bottom):
+    """Path of an axis-aligned rectangle, pixels."""
+    path = skia.Path()
+    path.addRect(skia.Rect.MakeLTRB(left, top, right, bottom))
+    return path
+
+
+class Canvas:
+    """Two surfaces of the same size: the antialiased picture, and the identities of its pixels.
+
+    Args:
+        size: side of the square surface in pixels.
+        with_parts: whether to record owners and parts (twice the drawing time).
+    """
+
+    def __init__(self, size, with_parts=True):
+        self.size = size
+        self._picture = skia.Surface(size, size)
+        self._parts = skia.Surface(size, size) if with_parts else None
+        if self._parts is not None:
+            self._parts.getCanvas().clear(skia.Color(0, 0, 0))
+        self._owner, self._part = 0, 0
+
+    @contextlib.contextmanager
+    def owned_by(self, owner, part):
+        """Everything drawn inside belongs to character `owner` (from 1; 0 is the scene) and to part number `part`."""
+        before = self._owner, self._part
+        self._owner, self._part = owner, part
+        try:
+            yield
+        finally:
+            self._owner, self._part = before
+
+    @contextlib.contextmanager
+    def clipped(self, path):
+        """Drawing inside only reaches the pixels of `path`."""
+        surfaces = [surface.getCanvas() for surface in (self._picture, self._parts) if surface is not None]
+        for surface in surfaces:
+            surface.save()
+            surface.clipPath(path, doAntiAlias=surface is surfaces[0])
+        try:
+            yield
+        finally:
+            for surface in surfaces:
+                surface.restore()
+
+    def fill(self, path, color):
+        self._draw(path, color, skia.Paint.kFill_Style, 0.0)
+
+    def stroke(self, path, color, width):
+        self._draw(path, color, skia.Paint.kStroke_Style, width)
+
+    def shape(self, path, color, outline, outline_width):
+        """A filled path with a line around it, `outline_width` pixels outside its edge."""
+        self.union([(path, 0.0)], color, outline, outline_width)
+
+    def union(self, pieces, color, outline, outline_width):
+        """Several pieces as one shape with a single outline and no seams.
+
+        Args:
+            pieces: list of (path, width in pixels); width 0 is a filled area, more is a line of that width.
+        """
+        for path, width in pieces:
+            self.stroke(path, outline, width + 2 * outline_width)
+            if not width:
+                self.fill(path, outline)
+        for path, width in pieces:
+            if width:
+                self.stroke(path, color, width)
+            else:
+                self.fill(path, color)
+
+    def picture(self):
+        """(size, size, 3) uint8, sRGB."""
+        return self._picture.toarray(colorType=skia.kRGBA_8888_ColorType)[:, :, :3].copy()
+
+    def owners_and_parts(self):
+        """Two (size, size) uint8 arrays: the owner and the part of every pixel."""
+        if self._parts is None:
+            raise RuntimeError("This canvas was made with with_parts=False and recorded no parts.")
+        array = self._parts.toarray(colorType=skia.kRGBA_8888_ColorType)
+        return array[:, :, 0].copy(), array[:, :, 1].copy()
+
+    def _draw(self, path, color, style, width):
+        common = {"Style": style, "StrokeWidth": width, "StrokeCap": skia.Paint.kRound_Cap}
+        common["StrokeJoin"] = skia.Paint.kRound_Join
+        self._picture.getCanvas().drawPath(path, skia.Paint(AntiAlias=True, Color=skia.Color(*color), **common))
+        if self._parts is not None:
+            code = skia.Color(self._owner, self._part, 0)
+            self._parts.getCanvas().drawPath(path, skia.Paint(AntiAlias=False, Color=code, **common))
+
+
+def box_of(mask):
+    """XYXY box in [0, 1] around the true pixels of a (size, size) mask; None where it is empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return None
+    size = mask.shape[0]
+    return (columns[0] / size, rows[0] / size, (columns[-1] + 1) / size, (rows[-1] + 1) / size)

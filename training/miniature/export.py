@@ -1,0 +1,56 @@
+"""Stage "export": the folder that ships, in half precision: an SDXL pipeline, the adapter and its encoders."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionXLPipeline
+from safetensors.torch import load_file, save_file
+
+from relationbooth_pipeline.pipeline import RelationBoothPipeline
+
+MAX_BYTES = 40_000_000  # the pip package has to stay small
+
+
+def export(root, export_dir):
+    """Write `root`'s pipeline to `export_dir` in float16, and `export_dir`/relation_adapter if that stage has run.
+
+    Raises:
+        RuntimeError: the folder exceeds 40 MB or a weight leaves float16's range.
+    """
+    export_dir = Path(export_dir)
+    if export_dir.exists():
+        shutil.rmtree(export_dir)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(root / "base" / "pipeline")
+    better_decoder = root / "decoder" / "model"
+    if better_decoder.exists():
+        pipeline.register_modules(vae=AutoencoderKL.from_pretrained(better_decoder))
+    pipeline.to(torch.float16).save_pretrained(export_dir)
+    trained = root / "adapter" / "model"
+    if trained.exists():
+        shutil.copytree(trained, export_dir / "relation_adapter")
+        for path in (export_dir / "relation_adapter").rglob("*.safetensors"):
+            halve(path)
+    for path in export_dir.rglob("*.safetensors"):
+        bad = [name for name, weight in load_file(path).items() if not weight.isfinite().all()]
+        if bad:
+            raise RuntimeError(f"{path.name} holds weights beyond float16's range: {', '.join(bad[:3])}.")
+    size = sum(path.stat().st_size for path in export_dir.rglob("*") if path.is_file())
+    if size > MAX_BYTES:
+        raise RuntimeError(f"{export_dir} takes {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f} MB.")
+    check_loads(export_dir)
+    print(f"exported {size / 1e6:.1f} MB to {export_dir}")
+    return True
+
+
+def halve(path):
+    """Rewrite one safetensors file in float16."""
+    weights = {name: weight.half().contiguous() for name, weight in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def check_loads(export_dir):
+    """Load what was written through the package's own door."""
+    pipeline = RelationBoothPipeline.from_pretrained(export_dir)
+    if (export_dir / "relation_adapter").exists():
+        pipeline.load_relation_adapter(export_dir / "relation_adapter")

@@ -1,0 +1,67 @@
+"""A real CLIP tokenizer for the world: every byte covered, every word of the world one token."""
+
+import json
+from pathlib import Path
+
+from transformers import CLIPTokenizer
+
+from .captions import world_words
+
+MAX_LENGTH = 32  # tokens; the longest caption has 23 words
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def byte_characters():
+    """The 256 printable stand-ins of bytes, in GPT-2's order (as in CLIP's released vocabulary)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]
+
+
+def _apply(merges, pieces):
+    """Byte-pair encoding of one word; `merges` maps a pair to its rank."""
+    pieces = list(pieces)
+    while len(pieces) > 1:
+        ranked = [(merges[pair], at) for at, pair in enumerate(zip(pieces, pieces[1:])) if pair in merges]
+        if not ranked:
+            break
+        at = min(ranked)[1]
+        pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
+    return pieces
+
+
+def vocabulary_and_merges(words):
+    """({token: id}, [(left, right)]). The two special tokens come last: CLIP's pooling looks for the end token's id."""
+    merges = {}
+    for word in words:
+        pieces = _apply(merges, [*word[:-1], word[-1] + "</w>"])
+        while len(pieces) > 1:
+            merges.setdefault((pieces[0], pieces[1]), len(merges))
+            pieces = [pieces[0] + pieces[1], *pieces[2:]]
+    characters = byte_characters()
+    tokens = [*characters, *(character + "</w>" for character in characters)]
+    tokens += [left + right for left, right in merges]
+    tokens = [*dict.fromkeys(tokens), START, END]
+    return {token: index for index, token in enumerate(tokens)}, list(merges)
+
+
+def write_tokenizer(folder):
+    """Write vocab.json and merges.txt and load them as a CLIPTokenizer."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary, merges = vocabulary_and_merges(world_words())
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+    lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tokenizer = CLIPTokenizer.from_pretrained(
+        folder, bos_token=START, eos_token=END, unk_token=END, pad_token=END, model_max_length=MAX_LENGTH
+    )
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def tokenize(tokenizer, texts):
+    """(B, 32) token ids."""
+    return tokenizer(
+        list(texts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    ).input_ids

@@ -1,0 +1,110 @@
+"""Train the miniature: `python -m training.miniature.train STAGE --output_dir DIR`.
+
+Stages: vae, encoders, base, adapter, judges, decoder, export, or all of them in this order. Every stage resumes where
+it was killed. On a CPU, start the program with the allocator settings that the run log gives; without them page faults
+halve the speed.
+"""
+
+import argparse
+import contextlib
+from pathlib import Path
+
+import torch
+
+from .training_loop import TrainingPlan
+
+AUTOENCODER = {
+    "muon_learning_rate": 0.02,
+    "betas": (0.9, 0.97),
+    "constant_share": 0.3,
+    "final_share": 0.02,
+    "warmup_steps": 20,
+    "sample_steps": 600,
+}
+# Steps and rates of the shipped weights; the run log has their cost.
+PLANS = {
+    "vae": {"max_train_steps": 5200, **AUTOENCODER},
+    "encoders": {"max_train_steps": 3000, "muon_learning_rate": 0.01, "constant_share": 0.5, "sample_steps": 500},
+    "base": {"max_train_steps": 4000, "ema_decay": 0.998, "constant_share": 0.6, "sample_steps": 400},
+    "adapter": {"max_train_steps": 1500, "ema_decay": 0.995, "constant_share": 0.5, "sample_steps": 300},
+    "judges": {"max_train_steps": 700, "constant_share": 0.4, "sample_steps": 175},
+    "decoder": {"max_train_steps": 2000, **AUTOENCODER},
+}
+STAGES = (*PLANS, "export")
+
+
+def mixed_precision(name):
+    """Callable that gives the autocast context of "bf16" or "no" on the CPU or the GPU at hand."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "no":
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device, torch.bfloat16)
+
+
+def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None):
+    """Run one stage; its state lives in `output_dir`/`stage`.
+
+    Args:
+        overrides: TrainingPlan fields that replace the stage's defaults.
+    """
+    root = Path(output_dir)
+    if stage == "export":
+        from .export import export
+
+        return export(root, Path(export_dir or root / "export"))
+    plan, autocast = TrainingPlan(**{**PLANS[stage], **overrides}), mixed_precision(precision)
+    if stage == "vae":
+        from .autoencoder import train_vae
+
+        return train_vae(root / stage, plan, autocast)
+    if stage == "decoder":
+        from .autoencoder import train_decoder
+
+        return train_decoder(root, plan, autocast)
+    if stage == "encoders":
+        from .encoders import train_encoders
+
+        return train_encoders(root / stage, plan, autocast)
+    if stage == "judges":
+        from .judges import train_judges
+
+        return train_judges(root, plan, autocast)
+    if stage == "base":
+        from .base import train_base
+
+        return train_base(root, plan, autocast)
+    from .adapter import train_adapter
+
+    return train_adapter(root, plan, autocast)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=(*STAGES, "all"))
+    parser.add_argument("--output_dir", required=True, help="training state, outside the repository")
+    parser.add_argument("--export_dir", help="where `export` writes the pipeline folder; default OUTPUT_DIR/export")
+    parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="bf16")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads; small models hardly gain from a second one"
+    )
+    for name, kind in (
+        ("max_train_steps", int),
+        ("learning_rate", float),
+        ("muon_learning_rate", float),
+        ("seed", int),
+    ):
+        parser.add_argument(f"--{name}", type=kind)
+    for name, kind in (("checkpointing_steps", int), ("sample_steps", int), ("max_train_seconds", float)):
+        parser.add_argument(f"--{name}", type=kind)
+    given = vars(parser.parse_args(arguments))
+    torch.set_num_threads(given["threads"])
+    fields = TrainingPlan.__dataclass_fields__
+    overrides = {name: value for name, value in given.items() if name in fields and value is not None}
+    for stage in STAGES if given["stage"] == "all" else (given["stage"],):
+        if run_stage(stage, given["output_dir"], overrides, given["mixed_precision"], given["export_dir"]) is False:
+            print(f"{stage} stopped before its last step; start the same command again to go on.")
+            break
+
+
+if __name__ == "__main__":
+    main()
