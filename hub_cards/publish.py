@@ -21,8 +21,19 @@ from relationbooth_pipeline import RelationBoothPipeline
 CARDS = Path(__file__).parent
 PACKAGE = Path(relationbooth_pipeline.__path__[0])
 CODE = ("pipeline.py", *sorted(file.name for file in PACKAGE.glob("relation_*.py")))
-# Component → its module. diffusers takes a component's code from the component's own folder.
-COMPONENTS = {"relation_adapter": "relation_adapter", "local_image_encoder": "relation_image_encoder"}
+# Component → its module and class. diffusers takes a component's code from the component's own folder, and from there
+# the Hub door downloads the one file that `model_index.json` names, none of its siblings. So that file only points to
+# the module that `pipeline.py` has imported already; thus pipeline and component also share their classes.
+COMPONENTS = {
+    "relation_adapter": ("relation_adapter", "RelationAdapter"),
+    "local_image_encoder": ("relation_image_encoder", "LocalImageEncoder"),
+}
+COMPONENT_CODE = '''"""Points to the class that `pipeline.py` has imported: load the whole pipeline."""
+
+from . import {module} as _module  # written so, diffusers' loader does not look for the module in this folder
+
+{name} = _module.{name}
+'''
 
 
 def export(pipe: RelationBoothPipeline, folder: Path, card: Path = CARDS / "relationbooth-sdxl" / "README.md") -> None:
@@ -46,12 +57,13 @@ def export(pipe: RelationBoothPipeline, folder: Path, card: Path = CARDS / "rela
             shutil.copy(PACKAGE / name, fresh)
         index = json.loads((fresh / "model_index.json").read_text())
         index["_class_name"] = ["pipeline", RelationBoothPipeline.__name__]
-        for component, module in COMPONENTS.items():
+        for component, (module, name) in COMPONENTS.items():
             if index[component][0] is None:
                 continue
-            index[component][0] = module
-            for name in CODE[1:]:
-                shutil.copy(PACKAGE / name, fresh / component)
+            # A name of its own: all code is copied into one folder, where it must not replace the module.
+            index[component][0] = f"component_{component}"
+            code = COMPONENT_CODE.format(module=module, name=name)
+            (fresh / component / f"component_{component}.py").write_text(code)
         (fresh / "model_index.json").write_text(json.dumps(index, indent=2))
         shutil.copy(card, fresh / "README.md")
         fresh.rename(folder)

@@ -56,8 +56,10 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or not Path(arguments[0]).is_dir():
         print(__doc__.strip())
         return 2
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as recorded: the order of a sum changes its last digits
     rows, uncovered, errors = check_folder(Path(arguments[0]))
+    torch.set_num_threads(threads)
     for case, result in rows:
         verdict = "MISS" if result.missed else "ok"
         print(f"{case:16} {result.name:58} {result.difference:10.2e}  ≤ {result.tolerance:.1e}  {verdict}")

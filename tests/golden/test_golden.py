@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from tests.golden.__main__ import check_folder, main
@@ -50,6 +49,4 @@ def test_unknown_cases_are_named_and_a_broken_case_counts(tmp_path, capsys):
 
 
 def test_an_empty_folder_is_no_success(tmp_path):
-    threads = torch.get_num_threads()
     assert main([str(tmp_path)]) == 2 and main([]) == 2
-    torch.set_num_threads(threads)

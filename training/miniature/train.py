@@ -1,6 +1,6 @@
 """Train the miniature: `python -m training.miniature.train STAGE --output_dir DIR`.
 
-Stages: vae, encoders, base, adapter, judges, decoder, export, or all of them in this order. Every stage resumes where
+Stages: vae, encoders, base, adapter, decoder, export, or all of them in this order. Every stage resumes where
 it was killed. On a CPU, start the program with the allocator settings that the run log gives; without them page faults
 halve the speed.
 """
@@ -27,7 +27,6 @@ PLANS = {
     "encoders": {"max_train_steps": 3000, "muon_learning_rate": 0.01, "constant_share": 0.5, "sample_steps": 500},
     "base": {"max_train_steps": 4000, "ema_decay": 0.998, "constant_share": 0.6, "sample_steps": 400},
     "adapter": {"max_train_steps": 1500, "ema_decay": 0.995, "constant_share": 0.5, "sample_steps": 300},
-    "judges": {"max_train_steps": 700, "constant_share": 0.4, "sample_steps": 175},
     "decoder": {"max_train_steps": 2000, **AUTOENCODER},
 }
 STAGES = (*PLANS, "export")
@@ -65,10 +64,6 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None):
         from .encoders import train_encoders
 
         return train_encoders(root / stage, plan, autocast)
-    if stage == "judges":
-        from .judges import train_judges
-
-        return train_judges(root, plan, autocast)
     if stage == "base":
         from .base import train_base
 

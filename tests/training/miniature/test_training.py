@@ -45,11 +45,12 @@ def run_stages(root, only=None, seconds=0.0):
         ),
         "base": lambda: base.train_base(root, plan(), contextlib.nullcontext, scenes=TOY_SCENES, batch=2),
         "adapter": lambda: adapter.train_adapter(root, plan(), contextlib.nullcontext, scenes=TOY_SCENES, batch=2),
+        "decoder": lambda: autoencoder.train_decoder(root, plan(0.0), contextlib.nullcontext),
     }
     return [stages[name]() for name in stages if only in (None, name)]
 
 
-@pytest.mark.parametrize("stage", ("vae", "encoders", "base", "adapter"))
+@pytest.mark.parametrize("stage", ("vae", "encoders", "base", "adapter", "decoder"))
 def test_a_killed_stage_resumes_to_the_same_weights(chain, stage):
     file = chain / stage / "checkpoint.pt"
     unbroken = torch.load(file, weights_only=True)
