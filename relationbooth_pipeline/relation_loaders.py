@@ -56,13 +56,13 @@ class RelationAdapterLoaderMixin:
             adapter = adapter_from_released(read_checkpoint(file), self.unet, source=f"`{file.name}`")
         else:
             folder = _find_folder(pretrained_model_name_or_path, subfolder, kwargs)
-            adapter = load_model(RelationAdapter, folder)
+            adapter = load_model(RelationAdapter, folder, dtype=self.unet.dtype)
             adapter.check_fits(self.unet)
 
         config = adapter.config
         if image_encoder == "auto":
             image_encoder = _encoder_source("image_encoder", folder, config.image_encoder)
-        image_encoder = load_model(CLIPVisionModelWithProjection, image_encoder, **kwargs)
+        image_encoder = load_model(CLIPVisionModelWithProjection, image_encoder, dtype=self.unet.dtype, **kwargs)
         if local_image_encoder == "auto":
             local_image_encoder = None
             if config.local_grid:
@@ -70,7 +70,7 @@ class RelationAdapterLoaderMixin:
         if local_image_encoder is not None:
             if not config.local_grid:
                 raise ValueError("this adapter was trained without local tokens: pass `local_image_encoder=None`.")
-            local_image_encoder = load_model(LocalImageEncoder, local_image_encoder, **kwargs)
+            local_image_encoder = load_model(LocalImageEncoder, local_image_encoder, dtype=self.unet.dtype, **kwargs)
         check_widths(adapter, image_encoder, local_image_encoder)
 
         components = {
@@ -127,9 +127,13 @@ class RelationAdapterLoaderMixin:
         # Offloading hooks are set per component, so they are taken off and put on again around the change.
         model_offload, sequential_offload, _ = self._optionally_disable_offloading(self)
         for component in components.values():
-            if component is not None:
-                place = {} if model_offload or sequential_offload else {"device": self.unet.device}
-                component.to(dtype=self.unet.dtype, **place).eval()
+            if component is None:
+                continue
+            if component.dtype != self.unet.dtype:
+                component.to(self.unet.dtype)
+            if not (model_offload or sequential_offload):
+                component.to(self.unet.device)
+            component.eval()
         self.register_modules(**components)
         if components["relation_adapter"] is None:
             remove_parallel_attention(self.unet)
@@ -141,7 +145,7 @@ class RelationAdapterLoaderMixin:
             self.enable_sequential_cpu_offload(device=self._offload_device)
 
 
-def load_model(model_class: type, source, **hub) -> torch.nn.Module:
+def load_model(model_class: type, source, **options) -> torch.nn.Module:
     """`source` itself when it is a model, else `model_class.from_pretrained`, strict: no weight missing, misshapen or
     not finite. A full CLIP repository is fine for a vision model: its text tower is passed over."""
     if isinstance(source, torch.nn.Module):
@@ -149,7 +153,7 @@ def load_model(model_class: type, source, **hub) -> torch.nn.Module:
     if source is None:
         raise ValueError(f"a {model_class.__name__} is needed, got None. Pass a model, a folder or a Hub repository.")
     try:
-        model, report = model_class.from_pretrained(source, output_loading_info=True, use_safetensors=True, **hub)
+        model, report = model_class.from_pretrained(source, output_loading_info=True, use_safetensors=True, **options)
     except Exception as error:  # each of the four libraries below raises its own kinds; the cause is kept
         raise ValueError(f"no {model_class.__name__} could be loaded from `{source}`: {error}") from error
     faults = [*report["missing_keys"], *(key for key in report["mismatched_keys"])]
