@@ -131,6 +131,12 @@ class RelationBoothPipeline(RelationAdapterLoaderMixin, RelationLoraMixin, Stabl
             relation_adapter.check_fits(unet)
             install_parallel_attention(unet)
 
+    @property
+    def components(self) -> dict:
+        """As in diffusers, without our slots while they are empty: `OtherPipeline(**pipe.components)` then works."""
+        own = set(self._optional_components) - set(StableDiffusionXLPipeline._optional_components)
+        return {name: part for name, part in super().components.items() if part is not None or name not in own}
+
     @classmethod
     def from_pipe(cls, pipeline, **kwargs):
         """As in diffusers, but the weights keep their dtype: the default would cast the shared ones to float32."""
@@ -209,6 +215,7 @@ class RelationBoothPipeline(RelationAdapterLoaderMixin, RelationLoraMixin, Stabl
         finally:
             self._cross_attention_kwargs = None  # megabytes of K and V would stay with the pipeline otherwise
 
+    @torch.no_grad()
     def image_prompt_kwargs(
         self,
         image_prompts,

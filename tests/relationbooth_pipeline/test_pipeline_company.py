@@ -70,6 +70,17 @@ def test_from_pipe_shares_weights_and_keeps_the_dtype(pipe):
     assert again.relation_adapter is pipe.relation_adapter and again.unet.dtype == torch.bfloat16
 
 
+def test_components_of_a_pipeline_without_adapter_fit_other_pipelines():
+    pipe = tiny_pipeline(adapter=False)
+    assert StableDiffusionXLImg2ImgPipeline(**pipe.components).unet is pipe.unet
+
+
+def test_conditioning_holds_no_graph(pipe):
+    assert any(p.requires_grad for p in pipe.relation_adapter.parameters())
+    conditioning = pipe.image_prompt_kwargs(**TWO, latent_height=8, latent_width=8)
+    assert not any(layers.requires_grad for layers in conditioning["ip_hidden_states"].values())
+
+
 def test_ip_adapter_works_while_no_image_prompts_are_given(pipe):
     plain, ours = generate(pipe), generate(pipe, **TWO)
     state = ip_adapter_state(pipe.unet)
