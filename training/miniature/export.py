@@ -1,5 +1,6 @@
 """Stage "export": the folder that ships, in half precision: an SDXL pipeline, the adapter and its encoders."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def export(root, export_dir):
         shutil.copytree(trained, export_dir / "relation_adapter")
         for path in (export_dir / "relation_adapter").rglob("*.safetensors"):
             halve(path)
+    for path in export_dir.rglob("*.json"):
+        forget_origin(path)
     for path in export_dir.rglob("*.safetensors"):
         bad = [name for name, weight in load_file(path).items() if not weight.isfinite().all()]
         if bad:
@@ -41,6 +44,13 @@ def export(root, export_dir):
     check_loads(export_dir)
     print(f"exported {size / 1e6:.1f} MB to {export_dir}")
     return True
+
+
+def forget_origin(path):
+    """Drop the folder that a config was loaded from: it names the training machine."""
+    config = json.loads(path.read_text())
+    if config.pop("_name_or_path", None) is not None:
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def halve(path):

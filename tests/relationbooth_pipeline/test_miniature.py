@@ -1,0 +1,14 @@
+"""The shipped weights load, and tell nothing of the machine that trained them."""
+
+from relationbooth_pipeline import RelationBoothPipeline, miniature
+
+
+def test_they_load_with_their_adapter():
+    pipe = RelationBoothPipeline.from_pretrained(miniature.path())
+    pipe.load_relation_adapter(miniature.path() / "relation_adapter")
+    assert pipe.local_image_encoder is not None
+
+
+def test_no_config_names_the_folder_it_was_trained_in():
+    configs = list(miniature.path().rglob("*.json"))
+    assert configs and not [file.name for file in configs if "_name_or_path" in file.read_text()]
