@@ -6,6 +6,7 @@ from random import Random
 from statistics import median
 
 import numpy as np
+from tqdm import tqdm
 
 RESAMPLES = 10_000  # the interval's ends then repeat to well under their own width
 COVERAGE = 0.95
@@ -93,7 +94,7 @@ def alternate(
     """
     order, random = list(variants), Random(seed)
     seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds):
+    for _ in tqdm(range(rounds), desc="rounds"):
         random.shuffle(order)
         for name in order:
             seconds[name].append(clock(variants[name]))

@@ -23,7 +23,8 @@ def tiny_tokenizer(max_length: int = 77) -> CLIPTokenizer:
     """A CLIP tokenizer that covers every byte; each of `WORDS` is one token."""
     letters = list(bytes_to_unicode().values())
     vocabulary, merges = letters + [letter + "</w>" for letter in letters], []
-    for word in WORDS:
+    # Longest first: a merge of "at" that came before those of "cat" would split "cat".
+    for word in sorted(WORDS, key=len, reverse=True):
         parts = [*word[:-1], word[-1] + "</w>"]
         while len(parts) > 1:
             if (pair := (parts[0], parts[1])) not in merges:

@@ -64,9 +64,8 @@ def keypoint_features(latents: torch.Tensor, keypoints: torch.Tensor) -> torch.T
 
 def keypoint_matching_loss(
     predicted_latents: torch.Tensor,
-    prompt_latents: torch.Tensor,
+    prompt_features: torch.Tensor,
     target_keypoints: torch.Tensor,
-    prompt_keypoints: torch.Tensor,
     is_visible: torch.Tensor,
 ) -> torch.Tensor:
     """Distance between the denoised image and each image prompt at matching keypoints.
@@ -75,9 +74,9 @@ def keypoint_matching_loss(
 
     Args:
         predicted_latents: ẑ_0, (B, C, h, w), scaled by the VAE factor.
-        prompt_latents: E(c_i), (B, N, C, h', w'), scaled by the VAE factor.
+        prompt_features: E(c_i)[p_k], scaled by the VAE factor: `keypoint_features` of each image prompt, (B, N, K, C).
+            They never change, so training reads them once.
         target_keypoints: q_k of each object in the target image, [x, y] in [0, 1], (B, N, K, 2).
-        prompt_keypoints: p_k in the image prompt, (B, N, K, 2).
         is_visible: bool, (B, N, K): visible in both.
     Returns:
         One value per sample, (B,); zero when none of its keypoints is visible.
@@ -85,13 +84,12 @@ def keypoint_matching_loss(
     Departs from the released code: image prompts are read at their own keypoints (it reads a 4 × 4 corner only), and
     invisible keypoints do not count.
     """
-    batch, objects = is_visible.shape[:2]
-    target = keypoint_features(predicted_latents, target_keypoints.flatten(1, 2))  # (B, N·K, C)
-    prompt = keypoint_features(prompt_latents.flatten(0, 1), prompt_keypoints.flatten(0, 1)).reshape(target.shape)
+    target = keypoint_features(predicted_latents, target_keypoints.flatten(1, 2)).view_as(prompt_features)
     # float32: half precision loses digits in a sum over hundreds of squares.
-    squares = (target.float() - prompt.float()).square().mean(-1)
-    visible = is_visible.reshape(batch, -1)
-    return (squares * visible).sum(1) / visible.sum(1).clamp(min=1)
+    squares = (target.float() - prompt_features.float()).square().mean(-1)
+    # Invisible keypoints may hold anything, infinity included: multiplying by zero would not remove it.
+    squares = squares.masked_fill(~is_visible, 0.0).flatten(1)
+    return squares.sum(1) / is_visible.flatten(1).sum(1).clamp(min=1)
 
 
 def timestep_gate(timesteps: torch.Tensor, max_timestep: int) -> torch.Tensor:

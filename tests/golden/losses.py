@@ -24,7 +24,9 @@ class _Item:
         keypoints = case.data[f"in.{name}.keypoints"]
         objects = keypoints.shape[1] // 2
         self.target, self.prompt = keypoints[:, :objects], keypoints[:, objects:]
-        self.latents = case.data[f"in.{name}.concept_latents"].permute(0, 1, 4, 2, 3)
+        latents = case.data[f"in.{name}.concept_latents"].permute(0, 1, 4, 2, 3)
+        features = keypoint_features(latents.flatten(0, 1), self.prompt.flatten(0, 1))
+        self.prompt_features = features.unflatten(0, latents.shape[:2])
         self.output = case.data[f"in.{name}.model_pred"]
         self.visible = torch.ones(self.target.shape[:-1], dtype=torch.bool)
         noise = case.data[f"in.{name}.noise"]
@@ -35,7 +37,7 @@ class _Item:
         return predict_clean_latents(noisy, self.output, timesteps, self.case.data["alphas_cumprod"], schedule)
 
     def keypoint_loss(self, clean):
-        return keypoint_matching_loss(clean, self.latents, self.target, self.prompt, self.visible)
+        return keypoint_matching_loss(clean, self.prompt_features, self.target, self.visible)
 
 
 def check_kml(case: Case) -> None:

@@ -21,9 +21,14 @@ def sample(batch=2, objects=2, count=5, size=(6, 9)):
     return latents, prompts, target, prompt, torch.rand(shape, generator=generator) > 0.4
 
 
+def loss_of(latents, prompts, target, prompt, visible):
+    features = keypoint_features(prompts.flatten(0, 1), prompt.flatten(0, 1)).unflatten(0, prompt.shape[:2])
+    return keypoint_matching_loss(latents, features, target, visible)
+
+
 def test_it_matches_plain_loops():
     latents, prompts, target, prompt, visible = sample()
-    losses = keypoint_matching_loss(latents, prompts, target, prompt, visible)
+    losses = loss_of(latents, prompts, target, prompt, visible)
     for b in range(2):
         squares = []
         for n in range(2):
@@ -38,7 +43,7 @@ def test_it_matches_plain_loops():
 def test_gradient_is_at_visible_keypoints_only():
     latents, prompts, target, prompt, visible = sample()
     latents.requires_grad_()
-    keypoint_matching_loss(latents, prompts, target, prompt, visible).sum().backward()
+    loss_of(latents, prompts, target, prompt, visible).sum().backward()
     expected = torch.zeros(2, 6, 9, dtype=torch.bool)
     for b, n, k in visible.nonzero().tolist():
         expected[b, int(target[b, n, k, 1] * 6), int(target[b, n, k, 0] * 9)] = True
@@ -48,16 +53,16 @@ def test_gradient_is_at_visible_keypoints_only():
 def test_nothing_visible_is_zero_with_zero_gradient():
     latents, prompts, target, prompt, visible = sample()
     latents.requires_grad_()
-    loss = keypoint_matching_loss(latents, prompts, target, prompt, visible & False)
+    loss = loss_of(latents, prompts, target, prompt, visible & False)
     loss.sum().backward()
     assert loss.tolist() == [0, 0] and latents.grad.abs().max() == 0
 
 
 def test_invisible_keypoints_may_be_anything():
     latents, prompts, target, prompt, visible = sample()
-    expected = keypoint_matching_loss(latents, prompts, target, prompt, visible)
+    expected = loss_of(latents, prompts, target, prompt, visible)
     target[~visible], prompt[~visible] = 1.0, 0.0
-    assert torch.equal(keypoint_matching_loss(latents, prompts, target, prompt, visible), expected)
+    assert torch.equal(loss_of(latents, prompts, target, prompt, visible), expected)
 
 
 def test_bounds_lie_in_the_first_and_last_cell():

@@ -1,0 +1,219 @@
+"""Arguments of `train_relation_lora_sdxl.py`: the names of the diffusers examples, and ours beside them."""
+
+import argparse
+import json
+from pathlib import Path
+
+from diffusers import UNet2DConditionModel
+from diffusers.utils import is_tensorboard_available, is_wandb_available
+from huggingface_hub import snapshot_download
+
+from relationbooth_pipeline import RelationAdapter
+from relationbooth_pipeline.triplets import Triplet, check_assignments, read_triplets, repair_assignments
+
+from .checkpoints import Checkpoints, check_writable
+from .relation_step import training_scheduler
+
+RUN_FILE = "training_arguments.json"
+# A resumed run may differ in these: they change when it ends, where and how it reports, not what a step computes.
+FREE_ON_RESUME = {
+    "max_train_steps", "num_train_epochs", "resume_from_checkpoint", "checkpointing_steps", "checkpoints_total_limit",
+    "report_to", "logging_dir", "tracker_project_name", "push_to_hub", "hub_token", "hub_model_id", "output_dir",
+    "gradient_checkpointing", "cache_dir", "validation_prompt", "validation_images", "validation_phrases",
+    "num_validation_images", "validation_steps", "relation", "template",
+}  # fmt: skip
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Train a RelationLoRA on a handful of triplets.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+    def add(group, name, kind=str, default=None, help="", **more):
+        action = {"action": "store_true"} if kind is bool else {"type": kind, "default": default}
+        group.add_argument(f"--{name}", help=help or " ", **action, **more)
+
+    base = parser.add_argument_group("base model and adapter")
+    add(base, "pretrained_model_name_or_path", required=True, help="SDXL folder or Hub repository")
+    add(base, "pretrained_vae_model_name_or_path", help="a better VAE, e.g. madebyollin/sdxl-vae-fp16-fix")
+    add(base, "revision")
+    add(base, "variant", help="fp16, for repositories that hold such files")
+    add(base, "cache_dir")
+    add(base, "relation_adapter", help="folder or repository of the adapter; default: the base model's own")
+    add(base, "relation_adapter_weight_name", help="MS-Diffusion's file there: ms_adapter.bin")
+    add(base, "image_encoder", help="CLIP vision model of the adapter; default: the adapter's own")
+    add(base, "local_image_encoder", help="dense CLIP for local tokens; none: without; default: the adapter's own")
+
+    data = parser.add_argument_group("triplets")
+    add(data, "train_data_dir", help="folder of triplets; `relationbooth triplets check` it first")
+    add(data, "dataset_name", help="Hub dataset that holds such a folder, instead")
+    add(data, "fix_keypoints", bool, help="put clearly swapped keypoints in order instead of refusing them")
+    add(data, "resolution", int, 1024, "side of the square whose area every view has; pixels")
+    add(data, "views_per_triplet", int, 8, "random crops encoded of each triplet")
+    add(data, "largest_zoom", float, 1.15, "of a random crop")
+    add(data, "center_crop", bool, help="no random crops")
+    add(data, "random_flip", bool, help="mirror half of the views; not for relations that tell left from right")
+
+    method = parser.add_argument_group("method")
+    add(method, "rank", int, 4)
+    add(method, "image_prompt_scale", float, 0.6, "γ")
+    add(method, "kml_weight", float, 1e-3, "λ of the keypoint matching loss; 0: off")
+    add(method, "kml_max_timestep", int, help="KML up to this timestep only; the released code's 333. Default: all")
+    add(method, "predicate_attention_weight", float, 0.0, "of the predicate attention loss; the released code's 1e-3")
+    add(method, "snr_gamma", float, help="min-SNR weights for the denoising loss; 5.0 is usual")
+    add(method, "relation", help="name for the file's header; default: the predicate")
+    add(method, "template", help="prompt for the header with {0}, {1}, … for phrases; default: from the triplets")
+
+    loop = parser.add_argument_group("training")
+    add(loop, "output_dir", default="relation-lora")
+    add(loop, "seed", int, 0)
+    add(loop, "train_batch_size", int, 8, "samples on each device")
+    add(loop, "gradient_accumulation_steps", int, 1)
+    add(loop, "num_train_epochs", int, help="instead of max_train_steps")
+    add(loop, "max_train_steps", int, 500)
+    add(loop, "learning_rate", float, 1e-4)
+    add(loop, "scale_lr", bool, help="multiply the learning rate by devices, accumulation and batch size")
+    add(loop, "lr_scheduler", default="constant", help="constant, constant_with_warmup, linear, cosine, …")
+    add(loop, "lr_warmup_steps", int, 0)
+    add(loop, "adam_beta1", float, 0.9)
+    add(loop, "adam_beta2", float, 0.999)
+    add(loop, "adam_weight_decay", float, 0.0)
+    add(loop, "adam_epsilon", float, 1e-8)
+    add(loop, "max_grad_norm", float, 1.0)
+    add(loop, "gradient_checkpointing", bool, help="less memory, about a third more time")
+    add(loop, "allow_tf32", bool)
+    add(loop, "mixed_precision", default="no", choices=("no", "fp16", "bf16"), help="also the frozen weights' dtype")
+    add(loop, "checkpointing_steps", int, 100)
+    add(loop, "checkpoints_total_limit", int, help="how many checkpoints to keep, at least 1; default: all")
+    add(loop, "resume_from_checkpoint", help="latest, or checkpoint-<step>")
+
+    report = parser.add_argument_group("reports")
+    add(report, "validation_prompt", help="draw it with and without the LoRA, from the same seeds")
+    add(report, "validation_images", nargs="+", help="image prompts for it; default: those of the first triplet")
+    add(report, "validation_phrases", nargs="+", help="their phrases")
+    add(report, "num_validation_images", int, 4)
+    add(report, "validation_steps", int, help="every so many steps; default: at the end only")
+    add(report, "report_to", default="none", choices=("none", "tensorboard", "wandb"))
+    add(report, "logging_dir", default="logs")
+    add(report, "tracker_project_name", default="relation-lora")
+    add(report, "push_to_hub", bool)
+    add(report, "hub_token")
+    add(report, "hub_model_id", help="repository; default: the output folder's name")
+    return parser
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parsed and checked, as far as that needs no file."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+
+    def must(holds: bool, message: str):
+        if not holds:
+            parser.error(message)
+
+    must(
+        (args.train_data_dir is None) != (args.dataset_name is None),
+        "exactly one of `--train_data_dir` and `--dataset_name` must be given.",
+    )
+    for name in (
+        "train_batch_size", "gradient_accumulation_steps", "max_train_steps", "checkpointing_steps", "rank",
+        "views_per_triplet", "num_validation_images",
+    ):  # fmt: skip
+        value = getattr(args, name)
+        must(value >= 1, f"`--{name}` must be at least 1, got {value}.")
+    must(args.resolution % 8 == 0 and args.resolution >= 64, f"`--resolution` must be a multiple of 8, at least 64, "
+         f"got {args.resolution}.")  # fmt: skip
+    must(args.largest_zoom >= 1, f"`--largest_zoom` must be at least 1, got {args.largest_zoom}.")
+    for name in ("kml_weight", "predicate_attention_weight", "learning_rate", "image_prompt_scale"):
+        value = getattr(args, name)
+        must(value >= 0, f"`--{name}` must be at least 0, got {value}.")
+    must(
+        not (args.report_to == "wandb" and args.hub_token),
+        "`--hub_token` would be sent to wandb with the arguments. Use `hf auth login` instead of it.",
+    )
+    installed = {"none": True, "tensorboard": is_tensorboard_available(), "wandb": is_wandb_available()}
+    must(installed[args.report_to], f"`--report_to {args.report_to}` needs the package: pip install {args.report_to}")
+    must(
+        args.validation_prompt is not None or not (args.validation_images or args.validation_phrases),
+        "`--validation_images` and `--validation_phrases` need `--validation_prompt`.",
+    )
+    given = [len(args.validation_images or []), len(args.validation_phrases or [])]
+    must(given[0] == given[1], f"`--validation_images` and `--validation_phrases` must be as many, got {given}.")
+    return args
+
+
+def load_triplets(args) -> list[Triplet]:
+    """The triplets, every fault reported at once; clearly swapped keypoints are refused or put in order."""
+    folder = args.train_data_dir
+    if args.dataset_name is not None:
+        folder = args.dataset_name
+        if not Path(folder).is_dir():
+            folder = snapshot_download(folder, repo_type="dataset", cache_dir=args.cache_dir, token=args.hub_token)
+    triplets = read_triplets(folder)
+    if args.fix_keypoints:
+        return repair_assignments(triplets)
+    swapped = [t.name for t, (verdict, _) in zip(triplets, check_assignments(triplets)) if verdict == "swapped"]
+    if swapped:
+        raise ValueError(
+            f"the keypoints of {', '.join(swapped)} in `{folder}` are listed in another object's place. Look at "
+            f"`relationbooth triplets check {folder}`, then repair them with its `--fix`, or pass `--fix_keypoints`."
+        )
+    return triplets
+
+
+def check_before_loading(args) -> None:
+    """What configs alone can tell: base and adapter fit together, the scheduler is one we can train on.
+
+    Raises:
+        ValueError: with what to use instead.
+    """
+    base = {"revision": args.revision, "cache_dir": args.cache_dir, "token": args.hub_token}
+    unet = UNet2DConditionModel.load_config(args.pretrained_model_name_or_path, subfolder="unet", **base)
+    if unet.get("addition_embed_type") != "text_time":
+        raise ValueError(
+            f"`--pretrained_model_name_or_path` must be an SDXL model, got one with `addition_embed_type` "
+            f"{unet.get('addition_embed_type')!r}."
+        )
+    from diffusers import DDPMScheduler
+
+    training_scheduler(DDPMScheduler.load_config(args.pretrained_model_name_or_path, subfolder="scheduler", **base))
+    if args.relation_adapter is not None and args.relation_adapter_weight_name is None:
+        config = RelationAdapter.load_config(args.relation_adapter, cache_dir=args.cache_dir, token=args.hub_token)
+        found, expected = config["resampler_config"]["output_dim"], unet["cross_attention_dim"]
+        if found != expected:
+            raise ValueError(
+                f"`--relation_adapter` must be made for `cross_attention_dim` {expected}, the base model's; this one "
+                f"was made for {found}."
+            )
+
+
+def open_run(args) -> int:
+    """Check the output folder and note the arguments in it; the step to start from.
+
+    Raises:
+        ValueError: the folder is not writable, holds another run, or one with other arguments.
+    """
+    check_writable(args.output_dir)
+    folder, checkpoints = Path(args.output_dir), Checkpoints(args.output_dir, args.checkpoints_total_limit)
+    noted, mine = folder / RUN_FILE, {k: v for k, v in vars(args).items() if k not in FREE_ON_RESUME}
+    step = 0
+    if args.resume_from_checkpoint:
+        step = checkpoints.resume(args.resume_from_checkpoint) or 0
+        if step and noted.exists():
+            before = json.loads(noted.read_text())
+            other = [f"--{k} {before.get(k)} → {v}" for k, v in mine.items() if before.get(k) != v]
+            if other:
+                raise ValueError(
+                    f"`--resume_from_checkpoint` goes on with the run in `{folder}`, but these arguments differ: "
+                    f"{', '.join(other)}. Give them as before, or choose another `--output_dir`."
+                )
+    elif checkpoints.steps() or (folder / "pytorch_lora_weights.safetensors").exists():
+        raise ValueError(
+            f"`--output_dir` `{folder}` holds another run. Go on with it (`--resume_from_checkpoint latest`), or "
+            "choose another folder."
+        )
+    temporary = folder / f".{RUN_FILE}.tmp"
+    temporary.write_text(json.dumps(mine, indent=1))
+    temporary.replace(noted)
+    return step

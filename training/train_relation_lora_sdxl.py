@@ -1,0 +1,330 @@
+"""Train a RelationLoRA: one relation between own objects, from a handful of triplets (RelationBooth, 3.4.1 and 3.4.2).
+
+    accelerate launch -m training.train_relation_lora_sdxl --pretrained_model_name_or_path … --train_data_dir …
+
+Everything frozen is computed once and kept on the CPU; a step is one UNet forward and backward. `training/README.md`
+tells the rest.
+"""
+
+import contextlib
+import gc
+import os
+import signal
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.logging import get_logger
+from diffusers import AutoencoderKL
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import cast_training_params
+from diffusers.utils import convert_unet_state_dict_to_peft
+from huggingface_hub import create_repo, upload_folder
+from peft import LoraConfig
+from peft.utils import set_peft_model_state_dict
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+from relationbooth_pipeline import RelationBoothPipeline
+from relationbooth_pipeline.relation_lora import WEIGHT_NAME
+
+from .checkpoints import Checkpoints, save_state
+from .relation_arguments import check_before_loading, load_triplets, open_run, parse_arguments
+from .relation_results import (
+    draw_validation,
+    log_validation,
+    plot_losses,
+    relation_metadata,
+    save_relation_lora,
+    write_card,
+)
+from .relation_step import (
+    LossSettings,
+    PredicateAttention,
+    lora_parameter_count,
+    lora_target_modules,
+    step_losses,
+    training_scheduler,
+)
+from .schedule import BatchSchedule, noise_and_timesteps
+from .triplet_cache import collate, encode_triplets
+
+logger = get_logger(__name__)
+DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+SIGTERM_STATUS = 128 + signal.SIGTERM
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is not finite; the message names step and samples."""
+
+
+class LossHistory:
+    """Mean losses of every step so far; part of each checkpoint."""
+
+    def __init__(self):
+        self.rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.rows = state["rows"]
+
+
+def load_pipeline(args, dtype: torch.dtype) -> RelationBoothPipeline:
+    """Base model, adapter and encoders, with attention ready for image prompts."""
+    hub = {"revision": args.revision, "cache_dir": args.cache_dir, "token": args.hub_token}
+    parts = {}
+    if args.pretrained_vae_model_name_or_path is not None:
+        parts["vae"] = AutoencoderKL.from_pretrained(args.pretrained_vae_model_name_or_path, dtype=dtype)
+    base = args.pretrained_model_name_or_path
+    pipe = RelationBoothPipeline.from_pretrained(base, dtype=dtype, variant=args.variant, **hub, **parts)
+    own = Path(base) / "relation_adapter"
+    adapter = args.relation_adapter or (str(own) if (own / "config.json").is_file() else None)
+    if adapter is not None and (args.relation_adapter or pipe.relation_adapter is None):
+        encoders = {"image_encoder": args.image_encoder or "auto"}
+        local = args.local_image_encoder or "auto"
+        pipe.load_relation_adapter(
+            adapter,
+            weight_name=args.relation_adapter_weight_name,
+            local_image_encoder=None if local == "none" else local,
+            cache_dir=args.cache_dir,
+            token=args.hub_token,
+            **encoders,
+        )
+    pipe.check_adapter()
+    if pipe.vae.config.force_upcast and dtype == torch.float16:
+        pipe.vae.to(torch.float32)  # SDXL's own VAE overflows in float16
+    for model in pipe.components.values():
+        if isinstance(model, torch.nn.Module):
+            model.requires_grad_(False).eval()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def add_lora(unet, rank: int, seed: int) -> list[torch.nn.Parameter]:
+    """Put the RelationLoRA on the UNet; its trainable weights, in float32."""
+    expected = lora_parameter_count(unet, rank)
+    torch.manual_seed(seed)
+    unet.add_adapter(
+        LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=lora_target_modules(unet))
+    )
+    cast_training_params(unet, torch.float32)
+    trained = [p for p in unet.parameters() if p.requires_grad]
+    count = sum(p.numel() for p in trained)
+    if count != expected:
+        raise RuntimeError(f"{count} weights would train, the RelationLoRA has {expected}: peft changed its layers.")
+    logger.info(f"RelationLoRA of rank {rank}: {count:,} weights, {4 * count / 1e6:.1f} MB as a file")
+    return trained
+
+
+def keep_lora_only(accelerator: Accelerator) -> None:
+    """Checkpoints hold the LoRA, not the whole UNet."""
+
+    def save(models, weights, folder):
+        while weights:
+            weights.pop()
+        if accelerator.is_main_process:
+            save_relation_lora(accelerator.unwrap_model(models[0]), folder)
+
+    def load(models, folder):
+        state = {key.removeprefix("unet."): tensor for key, tensor in load_file(Path(folder) / WEIGHT_NAME).items()}
+        found = set_peft_model_state_dict(
+            accelerator.unwrap_model(models.pop()), convert_unet_state_dict_to_peft(state), adapter_name="default"
+        )
+        if found.unexpected_keys:
+            raise ValueError(f"`{folder}` does not fit this LoRA: unexpected {found.unexpected_keys[:3]}.")
+
+    accelerator.register_save_state_pre_hook(save)
+    accelerator.register_load_state_pre_hook(load)
+
+
+@contextlib.contextmanager
+def noticing_sigterm():
+    """Yields a list that is non-empty once SIGTERM arrived; schedulers of clusters send it before they kill."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def everything_on(pipe, device):
+    """The frozen components on `device` inside, on the CPU afterwards: they take no memory from the training."""
+    unet_device = pipe.unet.device
+    pipe.to(device)
+    try:
+        yield
+    finally:
+        for name, model in pipe.components.items():
+            if isinstance(model, torch.nn.Module):
+                model.to(unet_device if name == "unet" else "cpu")
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def train(args) -> None:
+    triplets = load_triplets(args)
+    check_before_loading(args)
+    accelerator = Accelerator(
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        mixed_precision=args.mixed_precision,
+        log_with=None if args.report_to == "none" else args.report_to,
+        project_dir=str(Path(args.output_dir) / args.logging_dir),
+    )
+    with accelerator.main_process_first():
+        start = open_run(args)
+    if args.allow_tf32:
+        torch.backends.cuda.matmul.allow_tf32 = True
+    device, dtype, folder = accelerator.device, DTYPES[args.mixed_precision], Path(args.output_dir)
+
+    pipe = load_pipeline(args, dtype)
+    scheduler = training_scheduler(pipe.scheduler.config)
+    metadata = relation_metadata(triplets, args.relation, args.template)
+    view_options = {
+        "largest_zoom": args.largest_zoom,
+        "center_crop": args.center_crop,
+        "random_flip": args.random_flip,
+    }
+    with everything_on(pipe, device):
+        cached = encode_triplets(
+            pipe, triplets, args.resolution, args.views_per_triplet, args.seed, args.image_prompt_scale, **view_options
+        )
+    unet = pipe.unet.to(device)
+    trained = add_lora(unet, args.rank, args.seed)
+    if args.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    samples = args.train_batch_size * accelerator.num_processes * args.gradient_accumulation_steps
+    schedule = BatchSchedule([views[0].size for views in cached], args.views_per_triplet, samples, args.seed)
+    steps = args.max_train_steps
+    if args.num_train_epochs is not None:
+        steps = args.num_train_epochs * schedule.steps_per_epoch
+
+    optimizer = torch.optim.AdamW(
+        trained,
+        lr=args.learning_rate * (samples if args.scale_lr else 1),
+        betas=(args.adam_beta1, args.adam_beta2),
+        weight_decay=args.adam_weight_decay,
+        eps=args.adam_epsilon,
+    )
+    rate = get_scheduler(args.lr_scheduler, optimizer, num_warmup_steps=args.lr_warmup_steps, num_training_steps=steps)
+    history = LossHistory()
+    keep_lora_only(accelerator)
+    model, optimizer = accelerator.prepare(unet, optimizer)
+    accelerator.register_for_checkpointing(rate, history)
+    checkpoints = Checkpoints(folder, args.checkpoints_total_limit)
+    if start:
+        accelerator.load_state(str(checkpoints.path(start)))
+        logger.info(f"going on from step {start}")
+    if args.report_to != "none":
+        accelerator.init_trackers(args.tracker_project_name, {k: str(v) for k, v in vars(args).items()})
+
+    logger.info(
+        f"triplets: {len(triplets)}, processes: {accelerator.num_processes}, samples a step: {samples}, steps: {steps}"
+    )
+    losses = LossSettings(args.kml_weight, args.kml_max_timestep, args.predicate_attention_weight, args.snr_gamma)
+
+    attention = PredicateAttention(unet) if args.predicate_attention_weight else None
+
+    def run_step(step: int) -> dict[str, float]:
+        """One optimizer step over all accumulated batches; mean losses over all processes."""
+        draws, values = schedule.batch(step), []
+        for part in range(args.gradient_accumulation_steps):
+            first = (part * accelerator.num_processes + accelerator.process_index) * args.train_batch_size
+            mine = draws[first : first + args.train_batch_size]
+            batch = collate([cached[draw.item][draw.view] for draw in mine]).to(device, dtype)
+            noise = noise_and_timesteps(mine, batch.latent_mean.shape[1:], scheduler.config.num_train_timesteps)
+            with accelerator.accumulate(model):
+                loss, parts = step_losses(model, batch, *(t.to(device) for t in noise), scheduler, losses, attention)
+                parts = {name: accelerator.gather(value) for name, value in parts.items()}
+                if not torch.isfinite(parts["loss"]).all():
+                    bad = (~torch.isfinite(parts["loss"])).nonzero().flatten().tolist()
+                    offset = part * accelerator.num_processes * args.train_batch_size
+                    names = sorted({triplets[draws[offset + i].item].name for i in bad})
+                    raise TrainingDiverged(f"the loss of step {step + 1} is not finite for {', '.join(names)}.")
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(trained, args.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            values.append(parts)
+        rate.step()
+        return {name: torch.cat([parts[name] for parts in values]).mean().item() for name in values[0]}
+
+    def validate(step: int) -> None:
+        if args.validation_prompt is None or not accelerator.is_main_process:
+            return
+        unet.eval()
+        with everything_on(pipe, device):
+            log_validation(accelerator, draw_validation(pipe, args, triplets, metadata), step, folder)
+        unet.train()
+
+    bar = tqdm(total=steps, initial=start, desc="steps", disable=not accelerator.is_main_process)
+    model.train()
+    with noticing_sigterm() as terminated:
+        for step in range(start, steps):
+            try:
+                row = run_step(step)
+            except TrainingDiverged as error:
+                save_state(accelerator, checkpoints, step)
+                raise TrainingDiverged(
+                    f"{error} The weights before it are in `{checkpoints.path(step)}`. Lower `--learning_rate` or look "
+                    "at these samples."
+                ) from error
+            history.rows.append(row)
+            bar.update()
+            bar.set_postfix(loss=f"{row['loss']:.4f}", keypoint=f"{row['keypoint']:.4f}")
+            accelerator.log({**row, "lr": rate.get_last_lr()[0]}, step=step + 1)
+            done = step + 1
+            stop = accelerator.gather(torch.tensor([len(terminated)], device=device)).any().item()
+            if done % args.checkpointing_steps == 0 or done == steps or stop:
+                save_state(accelerator, checkpoints, done)
+            if stop:
+                logger.info(f"terminated after step {done}; `--resume_from_checkpoint latest` goes on")
+                accelerator.end_training()
+                raise SystemExit(SIGTERM_STATUS)
+            if args.validation_steps and done % args.validation_steps == 0 and done < steps:
+                validate(done)
+    bar.close()
+    if attention is not None:
+        attention.remove()
+
+    validate(steps)
+    if accelerator.is_main_process:
+        file = save_relation_lora(unet, folder, metadata)
+        if history.rows:
+            plot_losses(history.rows, folder / "loss.png")
+        repo_id = args.hub_model_id or folder.name
+        if args.push_to_hub:
+            repo_id = create_repo(repo_id, exist_ok=True, token=args.hub_token).repo_id
+        write_card(folder, args, metadata, repo_id, len(triplets), steps)
+        logger.info(f"wrote `{file}` ({os.path.getsize(file) / 1e6:.1f} MB)")
+        if args.push_to_hub:
+            upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message="RelationLoRA",
+                ignore_patterns=["checkpoint-*", ".*", "logs/*"],
+                token=args.hub_token,
+            )
+    accelerator.end_training()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    import logging
+
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    for chatty in ("httpx", "accelerate", "torch"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    args = parse_arguments(arguments)
+    try:
+        train(args)
+    except (ValueError, TrainingDiverged) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
