@@ -1,6 +1,5 @@
-"""The command `relationbooth`: generate a picture, convert checkpoints of others, tell what a file holds."""
+"""The command `relationbooth`: generate a picture, check triplets, convert checkpoints, tell what a file holds."""
 
-import functools
 import json
 from pathlib import Path
 from typing import Annotated
@@ -13,31 +12,18 @@ try:
 except ImportError as error:
     raise SystemExit(f"the command line needs typer and rich ({error}): pip install 'relationbooth[cli]'") from error
 
+from .cli_errors import clean_errors
 from .conversion import convert_checkpoint
 from .file_summary import summary
 from .generation import draw_sheet, prepare, save
 from .generation_settings import GenerationSettings, check_output, parse_box, parse_lora
+from .triplet_commands import app as triplets
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
+app.add_typer(triplets, name="triplets")
 ILLUSTRATION_ONLY = "Illustration only: the miniature draws cartoons and has never seen a photo."
-
-
-def clean_errors(command):
-    """Our ValueErrors print as one red line and exit 1; anything else is a bug and keeps its traceback."""
-
-    @functools.wraps(command)
-    def run(*args, **kwargs):
-        try:
-            return command(*args, **kwargs)
-        except ValueError as error:
-            # soft_wrap: one line, whatever the terminal's width
-            message = escape(" ".join(str(error).split()))
-            Console(stderr=True).print(f"[bold red]Error:[/] [red]{message}[/]", soft_wrap=True, highlight=False)
-            raise typer.Exit(1) from error
-
-    return run
 
 
 @app.command()

@@ -34,16 +34,16 @@ def contact_sheet(
             *panels,
         ]
     total = sum(panel.width for _, panel in panels) + MARGIN * (len(panels) + 1)
-    lines = [(line, INK) for line in _wrapped(prompt, 22, total - 2 * MARGIN)]
-    lines += [(line, COLORS[0]) for line in _wrapped(note, 22, total - 2 * MARGIN)] if note else []
+    lines = [(line, INK) for line in wrapped(prompt, 22, total - 2 * MARGIN)]
+    lines += [(line, COLORS[0]) for line in wrapped(note, 22, total - 2 * MARGIN)] if note else []
     sheet = Image.new("RGB", (total, MARGIN + LABEL + PANEL + MARGIN // 2 + 30 * len(lines) + MARGIN), PAPER)
     draw, x = ImageDraw.Draw(sheet), MARGIN
     for label, panel in panels:
-        draw.text((x, MARGIN), label, FAINT, font=_font(20))
+        draw.text((x, MARGIN), label, FAINT, font=font(20))
         sheet.paste(panel, (x, MARGIN + LABEL))
         x += panel.width + MARGIN
     for i, (line, color) in enumerate(lines):
-        draw.text((MARGIN, MARGIN + LABEL + PANEL + MARGIN // 2 + 30 * i), line, color, font=_font(22))
+        draw.text((MARGIN, MARGIN + LABEL + PANEL + MARGIN // 2 + 30 * i), line, color, font=font(22))
     return sheet
 
 
@@ -65,7 +65,7 @@ def _references(images: Sequence[Image.Image], phrases: Sequence[str]) -> Image.
         edge = (at[0] - 3, at[1] - 3, at[0] + small.width + 2, at[1] + small.height + 2)
         draw.rectangle(edge, outline=COLORS[i % len(COLORS)], width=3)
         text = _shortened(phrase, 20, side - 16)
-        draw.text((left + side // 2, top + side - LABEL + 4), text, INK, font=_font(20), anchor="ma")
+        draw.text((left + side // 2, top + side - LABEL + 4), text, INK, font=font(20), anchor="ma")
     return panel
 
 
@@ -79,28 +79,28 @@ def _boxes(boxes: Sequence[Sequence[float]], phrases: Sequence[str], width: int)
         draw.rectangle((x0, y0, x1, y1), outline=color, width=4)
         text = _shortened(phrase, 20, max(40, x1 - x0 - 16))
         # Overlapping boxes often share their top edge: each label one line lower than the last.
-        draw.text((x0 + 9, min(y0 + 7 + 26 * i, PANEL - 30)), text, color, font=_font(20))
+        draw.text((x0 + 9, min(y0 + 7 + 26 * i, PANEL - 30)), text, color, font=font(20))
     return panel
 
 
-def _font(size: int):
+def font(size: int):
     return ImageFont.load_default(size)
 
 
 def _shortened(text: str, size: int, width: int) -> str:
-    font = _font(size)
-    if font.getlength(text) <= width:
+    face = font(size)
+    if face.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "…") > width:
+    while text and face.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
 
 
-def _wrapped(text: str, size: int, width: int) -> list[str]:
-    font, lines = _font(size), [""]
+def wrapped(text: str, size: int, width: int) -> list[str]:
+    face, lines = font(size), [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not lines[-1]:
+        if face.getlength(longer) <= width or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)

@@ -4,9 +4,10 @@ Two layouts are read: a `datasets` image folder with `metadata.jsonl` (ours), an
 `videos/<i>/`, `masks/<i>/`). Every fault of a folder is found before the first is raised.
 """
 
-import itertools
 import json
-from dataclasses import dataclass
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from .relation_regions import bounding_boxes
 KEYPOINT_ORDERS = ("AP-10K", "COCO")  # of the same 17 points' lists: never match keypoints across orders
 KEYPOINT_COUNT = 17
 METADATA = "metadata.jsonl"
-SWAP_MARGIN = 0.1  # mean share of keypoints by which one assignment must beat the other to be called clear
 
 
 @dataclass
@@ -66,7 +66,7 @@ def read_triplets(folder: str | Path) -> list[Triplet]:
 
     Raises:
         TripletError: names sample, field, rule and value of every fault. Swapped keypoints are not among them: see
-            `keypoint_verdict`.
+            `triplet_keypoints`.
     """
     folder = Path(folder)
     if (folder / METADATA).is_file():
@@ -149,58 +149,6 @@ def read_mask(file: Path) -> torch.Tensor:
     return torch.from_numpy(np.asarray(open_image(file).convert("L")) > 127)
 
 
-def keypoint_verdict(masks: list[torch.Tensor], keypoints: torch.Tensor) -> tuple[str, tuple[int, ...]]:
-    """Whether each object's target keypoints lie in its own mask rather than in another object's.
-
-    Whole assignments are compared, since masks may be filled boxes that overlap by half: the score of an assignment
-    is the mean share of visible keypoints inside the mask they are assigned to.
-
-    Args:
-        masks: bool (H, W) per object.
-        keypoints: (N, K, 3).
-    Returns:
-        ("right" | "swapped" | "undecidable", order): `keypoints[order]` is the best assignment; a swap is called only
-        when it beats the listed order by `SWAP_MARGIN`.
-    """
-    count = len(masks)
-    shares = torch.zeros(count, count)  # keypoints of object i inside mask j
-    for i, points in enumerate(keypoints):
-        visible = points[points[:, 2] > 0]
-        for j, mask in enumerate(masks):
-            size = torch.tensor([mask.shape[1], mask.shape[0]])
-            column, row = (visible[:, :2] * size).long().minimum(size - 1).unbind(-1)
-            shares[i, j] = mask[row, column].float().mean() if len(visible) else 0.0
-    listed = tuple(range(count))
-    scores = {
-        order: torch.stack([shares[i, j] for j, i in enumerate(order)]).mean().item()
-        for order in itertools.permutations(listed)
-    }
-    best_other = max((order for order in scores if order != listed), key=scores.get, default=listed)
-    lead = scores[listed] - scores[best_other]
-    if lead <= -SWAP_MARGIN:
-        return "swapped", best_other
-    return ("right" if count == 1 or lead >= SWAP_MARGIN else "undecidable"), listed
-
-
-def check_assignments(triplets: list[Triplet]) -> list[tuple[str, tuple[int, ...]]]:
-    """`keypoint_verdict` of every triplet; "undecidable" without masks."""
-    verdicts = []
-    for triplet in triplets:
-        if triplet.masks is None:
-            verdicts.append(("undecidable", tuple(range(len(triplet.phrases)))))
-        else:
-            verdicts.append(keypoint_verdict([read_mask(file) for file in triplet.masks], triplet.keypoints))
-    return verdicts
-
-
-def repair_assignments(triplets: list[Triplet]) -> list[Triplet]:
-    """The triplets with clearly swapped target keypoints put in their own object's place."""
-    for triplet, (verdict, order) in zip(triplets, check_assignments(triplets)):
-        if verdict == "swapped":
-            triplet.keypoints = triplet.keypoints[list(order)]
-    return triplets
-
-
 def write_metadata(folder: str | Path, triplets: list[Triplet]) -> None:
     """Write `metadata.jsonl` for triplets whose files lie in `folder`, whole or not at all."""
     folder = Path(folder)
@@ -226,6 +174,32 @@ def write_metadata(folder: str | Path, triplets: list[Triplet]) -> None:
     temporary = folder / f".{METADATA}.tmp"
     temporary.write_text("\n".join(lines) + "\n")
     temporary.replace(folder / METADATA)
+
+
+def import_triplets(triplets: list[Triplet], folder: str | Path) -> None:
+    """Copy triplets and their files into a new folder in our layout, whole or not at all.
+
+    Raises:
+        ValueError: the folder exists.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise ValueError(f"`{folder}` exists. Choose a new folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        fresh = Path(temporary) / "new"
+        fresh.mkdir()
+
+        def copied(file: Path, name: str) -> Path:
+            return Path(shutil.copyfile(file, fresh / f"{name}{file.suffix.lower()}"))
+
+        moved = []
+        for i, t in enumerate(triplets):
+            prompts = [copied(file, f"{i:04d}_object_{j}") for j, file in enumerate(t.image_prompts)]
+            masks = None if t.masks is None else [copied(f, f"{i:04d}_mask_{j}") for j, f in enumerate(t.masks)]
+            moved.append(replace(t, image=copied(t.image, f"{i:04d}"), image_prompts=prompts, masks=masks))
+        write_metadata(fresh, moved)
+        fresh.rename(folder)
 
 
 def _metadata_samples(folder: Path):

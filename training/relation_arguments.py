@@ -9,7 +9,8 @@ from diffusers.utils import is_tensorboard_available, is_wandb_available
 from huggingface_hub import snapshot_download
 
 from relationbooth_pipeline import RelationAdapter
-from relationbooth_pipeline.triplets import Triplet, check_assignments, read_triplets, repair_assignments
+from relationbooth_pipeline.triplet_keypoints import check_assignments, repair_assignments
+from relationbooth_pipeline.triplets import Triplet, read_triplets
 
 from .checkpoints import Checkpoints, check_writable
 from .relation_step import training_scheduler

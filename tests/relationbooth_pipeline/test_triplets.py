@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from relationbooth_pipeline.cli import app
+from relationbooth_pipeline.contact_sheet import COLORS
+from relationbooth_pipeline.triplet_keypoints import check_assignments, keypoint_verdict, repair_assignments
 from relationbooth_pipeline.triplets import (
     METADATA,
     Triplet,
     TripletError,
-    check_assignments,
-    keypoint_verdict,
+    import_triplets,
     read_triplets,
-    repair_assignments,
     write_metadata,
 )
 from tests.tiny import photo
@@ -159,3 +161,54 @@ def test_the_released_triplets_have_exactly_one_swap():
     verdicts = [verdict for verdict, _ in check_assignments(triplets)]
     assert [i for i, verdict in enumerate(verdicts) if verdict == "swapped"] == [2]
     assert "swapped" not in [verdict for verdict, _ in check_assignments(repair_assignments(triplets))]
+
+
+def test_importing_copies_everything(folder, tmp_path):
+    triplets = read_triplets(folder)
+    import_triplets(triplets, tmp_path / "new" / "hug")
+    (copy,) = read_triplets(tmp_path / "new" / "hug")
+    assert copy.image.read_bytes() == triplets[0].image.read_bytes()
+    assert torch.equal(copy.keypoints, triplets[0].keypoints) and copy.prompt == triplets[0].prompt
+    with pytest.raises(ValueError, match="exists. Choose a new folder"):
+        import_triplets(triplets, tmp_path / "new" / "hug")
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, ["triplets", *map(str, arguments)])
+
+
+def test_the_command_draws_a_sheet(folder, tmp_path):
+    result = command("check", folder, "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 0 and "2 objects, keypoints right" in result.output
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    for color in COLORS[:2]:  # boxes and keypoints of both objects
+        assert (sheet == np.array(Image.new("RGB", (1, 1), color))[0, 0]).all(-1).sum() > 500
+
+
+def test_the_command_names_faults_and_exits_1(folder, tmp_path):
+    edit(folder, file_name="no.png", predicate="kisses")
+    result = command("check", folder, "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 1 and "no image file at" in result.output and "'kisses' must stand" in result.output
+
+
+def test_the_command_refuses_swaps_and_repairs_them(folder, tmp_path):
+    (triplet,) = read_triplets(folder)
+    expected = triplet.keypoints.clone()
+    triplet.keypoints = expected.flip(0)
+    write_metadata(folder, [triplet])
+    sheet = ("--sheet", tmp_path / "sheet.png")
+    result = command("check", folder, *sheet)
+    assert result.exit_code == 1 and "listed in another object's place" in result.output
+    assert command("import", folder, tmp_path / "copy").exit_code == 1 and not (tmp_path / "copy").exists()
+    result = command("check", folder, "--fix", *sheet)
+    assert result.exit_code == 0 and "now put in order" in result.output
+    assert torch.equal(read_triplets(folder)[0].keypoints, expected)
+    assert command("check", folder, *sheet).exit_code == 0
+
+
+@needs_released
+def test_the_released_layout_imports_into_ours(tmp_path):
+    assert command("check", RELEASED, "--sheet", tmp_path / "sheet.png").exit_code == 1
+    assert command("import", RELEASED, tmp_path / "hug", "--fix").exit_code == 0
+    result = command("check", tmp_path / "hug", "--sheet", tmp_path / "sheet.png")
+    assert result.exit_code == 0 and result.output.count("keypoints right") == 4
