@@ -18,10 +18,12 @@ REQUIRED = [
     "huggingface_hub>=1.32",
     "Pillow>=12.3",
 ]
+# training/requirements.txt is the same list, for those who install nothing but the scripts
+TRAINING = [line for line in (ROOT / "training/requirements.txt").read_text().splitlines() if not line.startswith("#")]
 EXTRAS = {
     "cli": ["typer>=0.16", "rich>=14"],
-    "training": ["accelerate>=1.10", "datasets>=4", "skia-python>=138", "matplotlib", "scipy"],
-    "test": ["pytest>=8.4", "ruff>=0.14", "accelerate>=1.10", "skia-python>=138", "scipy"],
+    "training": TRAINING,
+    "test": ["pytest>=8.4", "ruff>=0.14", *TRAINING],
     "open_clip": ["open_clip_torch>=3", "torchvision"],
     "watermark": ["invisible-watermark>=0.2"],
 }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import photo, tiny_pipeline
+from training.relation_arguments import build_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,3 +66,13 @@ def test_marked_blocks_run():
     assert blocks
     for code in blocks:
         exec(compile(code, "README.md", "exec"), names)
+
+
+def test_the_training_guide_names_real_options():
+    guide = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
+    known = set(build_parser()._option_string_actions)
+    blocks = [b for b in re.findall(r"```bash\n(.*?)```", guide, re.DOTALL) if "train_relation_lora_sdxl" in b]
+    commands = "\n".join(blocks).split("training.train_relation_lora_sdxl")[1:]
+    used = {flag for command in commands for flag in re.findall(r"--\w+", command)}
+    table = set(re.findall(r"^\| `(--\w+)`", guide, re.MULTILINE))
+    assert len(used) > 10 and len(table) > 3 and not (used | table) - known

@@ -21,7 +21,7 @@ FREE_ON_RESUME = {
     "max_train_steps", "num_train_epochs", "resume_from_checkpoint", "checkpointing_steps", "checkpoints_total_limit",
     "report_to", "logging_dir", "tracker_project_name", "push_to_hub", "hub_token", "hub_model_id", "output_dir",
     "gradient_checkpointing", "cache_dir", "validation_prompt", "validation_images", "validation_phrases",
-    "num_validation_images", "validation_steps", "relation", "template",
+    "num_validation_images", "validation_guidance_scale", "validation_steps", "relation", "template",
 }  # fmt: skip
 
 
@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(report, "validation_images", nargs="+", help="image prompts for it; default: those of the first triplet")
     add(report, "validation_phrases", nargs="+", help="their phrases")
     add(report, "num_validation_images", int, 4)
+    add(report, "validation_guidance_scale", float, 5.0)
     add(report, "validation_steps", int, help="every so many steps; default: at the end only")
     add(report, "report_to", default="none", choices=("none", "tensorboard", "wandb"))
     add(report, "logging_dir", default="logs")
@@ -152,6 +153,13 @@ def load_triplets(args) -> list[Triplet]:
         if not Path(folder).is_dir():
             folder = snapshot_download(folder, repo_type="dataset", cache_dir=args.cache_dir, token=args.hub_token)
     triplets = read_triplets(folder)
+    phrases = args.validation_phrases or triplets[0].phrases
+    absent = [phrase for phrase in phrases if phrase not in (args.validation_prompt or phrase)]
+    if absent:
+        raise ValueError(
+            f"`--validation_prompt` {args.validation_prompt!r} must name {', '.join(absent)}, as its image prompts show "
+            "them. Those of the first triplet are used; `--validation_images` and `--validation_phrases` give others."
+        )
     if args.fix_keypoints:
         return repair_assignments(triplets)
     swapped = [t.name for t, (verdict, _) in zip(triplets, check_assignments(triplets)) if verdict == "swapped"]

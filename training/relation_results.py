@@ -96,6 +96,7 @@ def draw_validation(pipe, args, triplets: list[Triplet], metadata: RelationMetad
                 boxes=prior if len(prior) == len(images) else None,
                 image_prompt_scale=args.image_prompt_scale,
                 num_inference_steps=VALIDATION_STEPS,
+                guidance_scale=args.validation_guidance_scale,
                 guidance_rescale=rescale,
                 generator=torch.Generator().manual_seed(args.seed + k),
             ).images[0]
