@@ -157,7 +157,7 @@ def load_triplets(args) -> list[Triplet]:
     absent = [phrase for phrase in phrases if phrase not in (args.validation_prompt or phrase)]
     if absent:
         raise ValueError(
-            f"`--validation_prompt` {args.validation_prompt!r} must name {', '.join(absent)}, as its image prompts show "
+            f"`--validation_prompt` {args.validation_prompt!r} must name {', '.join(absent)}: its image prompts show "
             "them. Those of the first triplet are used; `--validation_images` and `--validation_phrases` give others."
         )
     if args.fix_keypoints:

@@ -229,7 +229,7 @@ def refused(flags, capsys) -> str:
         ({"resume_from_checkpoint": "checkpoint-7"}, "must be 'latest' or one of none"),
         ({"report_to": "wandb", "hub_token": "x"}, "`--hub_token` would be sent to wandb"),
         ({"validation_images": "a.png"}, "need `--validation_prompt`"),
-        ({"validation_prompt": "a cat is hugging a dog"}, "must name bear, as its image prompts show them"),
+        ({"validation_prompt": "a cat is hugging a dog"}, "must name bear: its image prompts show them"),
         ({"kml_weight": -1}, "`--kml_weight` must be at least 0, got -1.0."),
     ],
 )
