@@ -45,6 +45,9 @@ def world(tmp_path_factory):
     pipe.unload_relation_adapter()
     pipe.save_pretrained(weights)
     write_lora(pipe.unet, weights / "relation_loras" / "hug")
+    (weights / "references").mkdir()
+    for i, name in enumerate(("bear", "cat")):
+        photo(i).save(weights / "references" / f"{name}.png")
     for i in range(2):
         photo(i).save(root / f"{i}.png")
     return root
@@ -136,9 +139,25 @@ def test_sheet_of_any_number_of_objects(count):
     phrases = [f"a very long phrase that must be shortened {i}" for i in range(count)]
     result = photo(9, (96, 64))
     sheet = contact_sheet(
-        [photo(i) for i in range(count)], phrases, side_by_side(count), result, "word " * 60, "a note"
+        [photo(i) for i in range(count)], phrases, side_by_side(count), {"result": result}, "word " * 60, "a note"
     )
     assert sheet.height > 512 and sheet.width > 768
+
+
+def test_the_demo_shows_both_pictures_from_one_seed(run):
+    result = run("demo", "--seed", 3)
+    assert result.exit_code == 0, result.output
+    first = Image.open("demo.png")
+    assert first.width > 3 * 512 + 256  # boxes and two results, and the references
+    assert run("demo", "--seed", 3, "--relation", "hug", "--output", "again.png").exit_code == 0
+    assert first.tobytes() == Image.open("again.png").tobytes()
+    run("demo", "--seed", 4, "--output", "other.png")
+    assert first.tobytes() != Image.open("other.png").tobytes()
+
+
+def test_the_demo_names_what_there_is(run):
+    result = run("demo", "--relation", "dancing")
+    assert result.exit_code == 1 and "`--relation` must be one of hug, got 'dancing'" in result.output
 
 
 def test_unknown_words_are_named_not_refused(run, two):
