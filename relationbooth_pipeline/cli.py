@@ -1,5 +1,6 @@
 """The command `relationbooth`: generate a picture, check triplets, convert checkpoints, tell what a file holds."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ except ImportError as error:
 
 from .cli_errors import clean_errors
 from .conversion import convert_checkpoint
+from .demo import draw_demo, relations
 from .file_summary import summary
 from .generation import draw_sheet, prepare, save
 from .generation_settings import GenerationSettings, check_output, parse_box, parse_lora
@@ -24,6 +26,15 @@ app = typer.Typer(
 )
 app.add_typer(triplets, name="triplets")
 ILLUSTRATION_ONLY = "Illustration only: the miniature draws cartoons and has never seen a photo."
+
+
+@contextlib.contextmanager
+def denoising_progress(console: Console):
+    """A progress bar; yields the callable that moves it to (steps done, steps in all)."""
+    columns = (TextColumn("denoising"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("denoising", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 @app.command()
@@ -99,10 +110,8 @@ def generate(
         generation = prepare(settings, images)
     for warning in generation.warnings:
         console.print(f"[yellow]Warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
-    columns = (TextColumn("denoising"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("denoising", total=settings.steps)
-        picture = generation.run(on_step=lambda done, total: progress.update(task, completed=done, total=total))
+    with denoising_progress(console) as on_step:
+        picture = generation.run(on_step)
     save(generation, picture, output)
     typer.echo(f"{output} (seed {settings.seed})")
     if sheet is not None:
@@ -112,6 +121,24 @@ def generate(
         console.print(
             f"[yellow]{ILLUSTRATION_ONLY}[/] Name an SDXL model with --model for real pictures.", soft_wrap=True
         )
+
+
+@app.command()
+@clean_errors
+def demo(
+    relation: Annotated[str | None, typer.Option(help="One that comes with the miniature; default: the first.")] = None,
+    seed: Annotated[int, typer.Option(help="Of both pictures.")] = 0,
+    output: Annotated[Path, typer.Option(help="The contact sheet.")] = Path("demo.png"),
+) -> None:
+    """Two characters that no training has seen: the adapter alone and with a RelationLoRA, from the same seed."""
+    check_output("--output", output)
+    if not relations():
+        raise ValueError("the miniature came without RelationLoRAs. Install the package with its data.")
+    console = Console(stderr=True)
+    with denoising_progress(console) as on_step:
+        sheet = draw_demo(relation or relations()[0], seed, on_step)
+    sheet.save(output)
+    typer.echo(str(output))
 
 
 @app.command()

@@ -1,6 +1,6 @@
-"""References, boxes and result on one sheet, side by side."""
+"""References, boxes and results on one sheet, side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -14,19 +14,20 @@ def contact_sheet(
     image_prompts: Sequence[Image.Image],
     phrases: Sequence[str],
     boxes: Sequence[Sequence[float]],
-    result: Image.Image,
+    results: Mapping[str, Image.Image],
     prompt: str,
     note: str | None = None,
 ) -> Image.Image:
-    """One row: the image prompts (framed in their box's colour), the boxes, the result; the prompt below.
+    """One row: the image prompts (framed in their box's colour), the boxes, the results; the prompt below.
 
     Args:
         image_prompts, phrases, boxes: one entry per object; boxes XYXY in [0, 1]. All may be empty.
-        result: the generated picture.
+        results: label → generated picture, all of one size.
         note: printed below the prompt, e.g. that the picture is an illustration only.
     """
-    width = max(1, round(PANEL * result.width / result.height))
-    panels = [("result", result.resize((width, PANEL), Image.Resampling.LANCZOS))]
+    first = next(iter(results.values()))
+    width = max(1, round(PANEL * first.width / first.height))
+    panels = [(name, picture.resize((width, PANEL), Image.Resampling.LANCZOS)) for name, picture in results.items()]
     if image_prompts:
         panels = [
             ("references", _references(image_prompts, phrases)),

@@ -93,5 +93,7 @@ def save(generation: Generation, picture: Image.Image, path: Path) -> None:
 def draw_sheet(generation: Generation, picture: Image.Image, path: Path, note: str | None) -> None:
     """Write references | boxes | result, with the same settings in it."""
     settings = generation.settings
-    sheet = contact_sheet(generation.images, settings.phrase, generation.boxes, picture, settings.prompt, note)
+    sheet = contact_sheet(
+        generation.images, settings.phrase, generation.boxes, {"result": picture}, settings.prompt, note
+    )
     save_png(sheet, path, settings.as_dict())

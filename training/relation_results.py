@@ -42,9 +42,17 @@ def relation_metadata(triplets: list[Triplet], relation: str | None, template: s
 
 
 def layout_prior(triplets: list[Triplet]) -> list[list[float]]:
-    """Mean box of each role over the triplets with the usual number of objects, XYXY in [0, 1]."""
-    count = _most_common([len(t.boxes) for t in triplets])
-    boxes = torch.stack([t.boxes for t in triplets if len(t.boxes) == count]).mean(0)
+    """Mean box of each role, XYXY in [0, 1], over the triplets with the usual number of objects in the usual order.
+
+    The order is that of the boxes' centres from left to right: the mean over both sides would put all objects in the
+    middle.
+    """
+
+    def order(triplet):  # as long as its number of objects
+        return tuple((triplet.boxes[:, 0] + triplet.boxes[:, 2]).argsort(stable=True).tolist())
+
+    usual = _most_common([order(t) for t in triplets])
+    boxes = torch.stack([t.boxes for t in triplets if order(t) == usual]).mean(0)
     return [[round(value, 4) for value in box] for box in boxes.tolist()]
 
 

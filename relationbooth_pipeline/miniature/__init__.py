@@ -3,6 +3,7 @@
 weights/                                                        a diffusers SDXL folder
 weights/relation_adapter/                                       as written by `save_relation_adapter`
 weights/relation_loras/<name>/pytorch_lora_weights.safetensors  RelationLoRAs
+weights/references/<phrase>.png                                 held-out characters for the demo
 """
 
 from pathlib import Path

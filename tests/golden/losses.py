@@ -53,7 +53,7 @@ def check_kml(case: Case) -> None:
             case.compare(f"out.{prefix}.keypoint_intended_ungated", loss[0])
             if gate.item():
                 target = keypoint_features(clean, item.target.flatten(1, 2))[0]
-                prompt = keypoint_features(item.latents[0], item.prompt[0]).flatten(0, 1)
+                prompt = item.prompt_features[0].flatten(0, 1)
                 case.compare(f"out.{prefix}.gt_keypoint_latents", target)
                 case.compare(f"out.{prefix}.concept_keypoint_latents_intended", prompt)
             for weight in WEIGHTS:

@@ -1,6 +1,7 @@
 """Stage "export": the folder that ships, in half precision: an SDXL pipeline, the adapter and its encoders."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,15 @@ from safetensors.torch import load_file, save_file
 
 from relationbooth_pipeline.pipeline import RelationBoothPipeline
 
+from .adapter import image_prompt
+from .identities import named_character
+from .splits import is_held_out
+
+# The demo's characters, by phrase; the split holds both out of all training.
+REFERENCES = {
+    "cat": named_character("cat", "red", accessory="scarf"),
+    "bear": named_character("bear", "blue", "spotted"),
+}
 MAX_BYTES = 40_000_000  # the pip package has to stay small
 
 
@@ -32,8 +42,9 @@ def export(root, export_dir):
         shutil.copytree(trained, export_dir / "relation_adapter")
         for path in (export_dir / "relation_adapter").rglob("*.safetensors"):
             halve(path)
+    draw_references(export_dir / "references")
     for path in export_dir.rglob("*.json"):
-        forget_origin(path)
+        neutral_config(path)
     for path in export_dir.rglob("*.safetensors"):
         bad = [name for name, weight in load_file(path).items() if not weight.isfinite().all()]
         if bad:
@@ -46,10 +57,25 @@ def export(root, export_dir):
     return True
 
 
-def forget_origin(path):
-    """Drop the folder that a config was loaded from: it names the training machine."""
+def draw_references(folder):
+    """PNG of each of the demo's characters."""
+    folder.mkdir()
+    for phrase, character in REFERENCES.items():
+        if not is_held_out(character):
+            raise RuntimeError(f"the demo's {phrase} must be held out of training, but {character.key} is not.")
+        image_prompt(character, random.Random(phrase)).save(folder / f"{phrase}.png", optimize=True)
+
+
+def neutral_config(path):
+    """Drop the folder that a config was loaded from, which names the training machine, and the files' half precision.
+
+    transformers loads a model in its config's dtype, diffusers in float32: the parts would not fit together.
+    """
     config = json.loads(path.read_text())
-    if config.pop("_name_or_path", None) is not None:
+    origin = config.pop("_name_or_path", None)
+    if config.get("dtype") not in (None, "float32"):
+        config["dtype"], origin = "float32", True
+    if origin is not None:
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

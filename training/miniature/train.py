@@ -1,8 +1,8 @@
 """Train the miniature: `python -m training.miniature.train STAGE --output_dir DIR`.
 
-Stages: vae, encoders, base, adapter, decoder, export, or all of them in this order. Every stage resumes where
-it was killed. On a CPU, start the program with the allocator settings that the run log gives; without them page faults
-halve the speed.
+Stages: vae, encoders, base, adapter, decoder, export, relation_loras, or all of them in this order. Every stage resumes
+where it was killed. On a CPU, start the program with the allocator settings that the run log gives; without them page
+faults halve the speed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PLANS = {
     "adapter": {"max_train_steps": 1500, "ema_decay": 0.995, "constant_share": 0.5, "sample_steps": 300},
     "decoder": {"max_train_steps": 2000, **AUTOENCODER},
 }
-STAGES = (*PLANS, "export")
+STAGES = (*PLANS, "export", "relation_loras")
 
 
 def mixed_precision(name):
@@ -51,6 +51,10 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None):
         from .export import export
 
         return export(root, Path(export_dir or root / "export"))
+    if stage == "relation_loras":
+        from .relation_loras import train_relation_loras
+
+        return train_relation_loras(root / stage, Path(export_dir or root / "export"))
     plan, autocast = TrainingPlan(**{**PLANS[stage], **overrides}), mixed_precision(precision)
     if stage == "vae":
         from .autoencoder import train_vae

@@ -1,0 +1,140 @@
+"""Judges and their table: laws of crops and intervals, and a toy run of the whole chain."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
+
+from relationbooth_pipeline import RelationBoothPipeline, miniature
+from relationbooth_pipeline.relation_lora import read_relation_metadata
+from training.miniature import evaluate as program
+from training.miniature.identities import named_character
+from training.miniature.judges import (
+    POSE_NAMES,
+    Judges,
+    Questions,
+    crop_boxes,
+    draw_scenes,
+    in_boxes,
+    keypoint_distance,
+    train_judges,
+)
+from training.miniature.pictures import to_tensor
+from training.miniature.relation_loras import relation_template, train_one
+from training.miniature.splits import held_out_characters, is_held_out
+from training.miniature.training_loop import TrainingPlan
+
+
+class Oracle:
+    """Judges that answer from the cases; `wrong` says how they lie."""
+
+    accuracy = {"pose": 1.0}
+
+    def __init__(self, cases, wrong=None):
+        self.cases, self.wrong = cases, wrong
+
+    def characters(self, pictures, boxes):
+        people = [c for case in self.cases for c in (case["characters"][::-1] if self.wrong else case["characters"])]
+        names = {name: [getattr(c, name) for c in people] for name in program.ATTRIBUTE_NAMES}
+        points = np.concatenate([case["keypoints"] for case in self.cases])[..., :2]
+        return names, torch.tensor(points, dtype=torch.float32)
+
+    def poses(self, pictures):
+        return [self.wrong or case["pose"] for case in self.cases]
+
+
+@pytest.fixture(scope="module")
+def judges_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judges")
+    assert train_judges(folder, TrainingPlan(2, warmup_steps=1, sample_steps=100), batch=3, pool=6)
+    return folder / "judges.pt"
+
+
+def test_a_crop_is_the_box():
+    image = torch.rand(1, 3, 32, 32)
+    found = crop_boxes(image, torch.tensor([[0.25, 0.5, 0.75, 1.0]]), size=16)
+    torch.testing.assert_close(found, image[:, :, 16:32, 8:24])
+
+
+def test_keypoints_lie_in_their_crops():
+    scenes = draw_scenes(6, random.Random(0), lambda rng: rng.choice(held_out_characters()))
+    asked = Questions(scenes, to_tensor([scene.image for scene in scenes]))
+    visible = asked.keypoints[asked.visible]
+    assert len(asked.crops) == sum(len(scene.characters) for scene in scenes)
+    assert visible.min() > -0.05 and visible.max() < 1.05
+    assert keypoint_distance(asked.keypoints, asked.keypoints, asked.visible).max() == 0
+
+
+def test_distances_are_in_boxes():
+    box = torch.tensor([[0.2, 0.2, 0.6, 0.4]])
+    here, there = torch.tensor([[[0.2, 0.2]]]), torch.tensor([[[0.6, 0.2]]])
+    distance = keypoint_distance(in_boxes(here, box), in_boxes(there, box), torch.ones(1, 1, dtype=torch.bool))
+    torch.testing.assert_close(distance, torch.ones(1))
+
+
+def test_right_pictures_are_judged_right_and_exchanged_ones_swapped():
+    cases = program.draw_cases("hugging", 4, seed=0)
+    pictures = np.zeros((4, 8, 8, 3), np.uint8)
+    for result in program.judge(Oracle(cases), cases, pictures):
+        assert result["relation"] == result["species"] == result["species and color"] == 1 and not result["swapped"]
+        assert result["keypoint distance"] < 1e-6
+    pairs = [case["characters"] for case in cases]
+    differ = [a.species != b.species or a.color != b.color for a, b in pairs]
+    exchanged = program.judge(Oracle(cases, wrong="kissing"), cases, pictures)
+    assert [bool(result["swapped"]) for result in exchanged] == differ
+    assert not any(result["relation"] for result in exchanged)
+
+
+def test_intervals():
+    assert program.interval([0.5] * 9) == {"mean": 0.5, "low": 0.5, "high": 0.5}
+    spread = program.interval([0.0, 1.0] * 50)
+    assert spread["low"] < 0.45 < 0.55 < spread["high"]
+    rows = [{"relation": float(i % 2)} for i in range(10)]
+    assert program.summarise(rows, rows)["relation"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_cases_depend_on_the_seed_alone():
+    first, again = (program.draw_cases("kissing", 2, seed=3) for _ in range(2))
+    assert [case["seed"] for case in first] == [case["seed"] for case in again]
+    assert [case["seed"] for case in first] != [case["seed"] for case in program.draw_cases("kissing", 2, seed=4)]
+    assert all(is_held_out(character) for case in first for character in case["characters"])
+
+
+def test_the_judges_answer_in_names(judges_file):
+    judges = Judges(judges_file)
+    names, points = judges.characters(np.zeros((3, 128, 128, 3), np.uint8), [[0.0, 0.0, 1.0, 1.0]] * 3)
+    assert set(names) == set(program.ATTRIBUTE_NAMES) and points.shape == (3, 17, 2)
+    assert set(judges.poses(np.zeros((2, 128, 128, 3), np.uint8))) <= set(POSE_NAMES)
+    assert 0 <= judges.accuracy["pose"] <= 1
+
+
+def test_a_relation_lora_and_the_table(judges_file, tmp_path, monkeypatch):
+    """The users' script trains on the shipped weights, and the table has every row, pose and difference."""
+    monkeypatch.setitem(program.GUIDANCE, "num_inference_steps", 2)
+    options = {"max_train_steps": 1, "train_batch_size": 1, "views_per_triplet": 1}
+    file = train_one(miniature.path(), tmp_path / "lora", "hugging", **options)
+    metadata = read_relation_metadata(file)
+    assert (metadata.relation, metadata.template) == ("hugging", "a {0} is hugging a {1}")
+    left, right = metadata.layout_prior
+    assert left[0] < right[0] or right[0] < left[0]
+    pipe = RelationBoothPipeline.from_pretrained(miniature.path())
+    pipe.set_progress_bar_config(disable=True)
+    pipe.load_relation_adapter(miniature.path() / "relation_adapter")
+    poses, loras = ["hugging", "waving"], {"hugging": [file.parent]}
+    table = program.evaluate(pipe, Judges(judges_file), poses, 2, relation_loras=loras, sheet=tmp_path / "sheets")
+    assert set(table["rows"]) == set(program.ROWS)
+    assert set(table["rows"]["adapter"]) == {"all", "hugging", "waving"}
+    assert set(table["rows"]["adapter and RelationLoRA"]) == {"all", "hugging"}
+    assert set(table["differences"]["adapter and RelationLoRA − adapter"]) == {"hugging"}
+    assert (tmp_path / "sheets" / "hugging.png").stat().st_size > 1000
+    text = program.table_text(table)
+    assert text.count("\n| ") == sum(map(len, [*table["rows"].values(), *table["differences"].values()]))
+
+
+def test_templates_fit_captions():
+    assert relation_template("carrying") == "a {0} is carrying a {1}"
+    assert relation_template("jumping") == "a {0} is jumping"
+    assert named_character("cat", "red").key == "cat/red/plain/none"

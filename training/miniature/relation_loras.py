@@ -1,0 +1,76 @@
+"""Stage "relation_loras": RelationLoRAs of the relations that the adapter has not seen, by the users' own script."""
+
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from relationbooth_pipeline.relation_lora import WEIGHT_NAME
+
+from ..train_relation_lora_sdxl import main as train_relation_lora
+from .captions import PREDICATES
+from .poses import RELATIONS
+from .splits import poses_of_kinds
+from .training_loop import write_atomically
+from .triplets import write_triplets
+from .world import IMAGE_SIZE
+
+TRIPLETS = 6
+SETTINGS = {
+    "resolution": IMAGE_SIZE,
+    "train_batch_size": 8,
+    "max_train_steps": 500,
+    "learning_rate": 5e-4,
+    "views_per_triplet": 8,
+    "checkpointing_steps": 250,
+    "checkpoints_total_limit": 1,
+    "resume_from_checkpoint": "latest",
+}
+
+
+def relation_template(pose):
+    """The prompt of a pose with {0}, {1} for its characters."""
+    subject = f"a {{0}} {PREDICATES[pose]}"
+    return f"{subject} a {{1}}" if pose in RELATIONS else subject
+
+
+def train_one(model, output_dir, pose, seed=0, **settings):
+    """A RelationLoRA of `pose` on the miniature in `model`; the triplets' characters and scenes depend on `seed` too.
+
+    Args:
+        settings: options of `train_relation_lora_sdxl.py` instead of `SETTINGS`.
+    Returns:
+        The file.
+    """
+    output_dir = Path(output_dir)
+    file = output_dir / WEIGHT_NAME
+    if file.exists():
+        return file
+    triplets = output_dir.parent / f"{output_dir.name}-triplets"
+    if not (triplets / "metadata.jsonl").exists():
+        write_triplets(triplets, pose, TRIPLETS, seed)
+    options = {
+        "pretrained_model_name_or_path": model,
+        "train_data_dir": triplets,
+        "output_dir": output_dir,
+        "seed": seed,
+        "relation": pose,
+        "template": relation_template(pose),
+        **SETTINGS,
+        **settings,
+    }
+    train_relation_lora([text for name, value in options.items() for text in (f"--{name}", str(value))])
+    return file
+
+
+def train_relation_loras(root, export_dir, poses=None):
+    """Train one for each relation of kinds (b) and (c) and put it into the exported pipeline, in half precision."""
+    for pose in poses or poses_of_kinds("bc", RELATIONS):
+        file = train_one(export_dir, Path(root) / pose, pose)
+        target = export_dir / "relation_loras" / pose / WEIGHT_NAME
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with safe_open(file, "pt") as source:
+            weights = {name: source.get_tensor(name).half() for name in source.keys()}
+            header = source.metadata()
+        write_atomically(target, lambda path, w=weights, h=header: save_file(w, path, metadata=h))
+    return True
