@@ -118,7 +118,7 @@ class TrainingComparison:
         self.folder = tempfile.TemporaryDirectory()
         self.triplet = _triplet(Path(self.folder.name))
         self.view = draw_view(self.triplet, self.resolution, random.Random(0))
-        self.cached = self.encode(local=True)
+        self.cached = self.encode(local=False)  # K and V have the same shapes with local tokens, which take minutes
 
     def encode(self, local: bool) -> CachedView:
         """The triplet through all frozen models."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from . import miniature
@@ -17,6 +18,8 @@ from .pipeline import RelationBoothPipeline
 from .relation_lora import WEIGHT_NAME, read_relation_metadata
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# In every one-file SDXL checkpoint, and nowhere else: diffusers tells them by it, too.
+SINGLE_FILE_KEY = "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"
 OFFLOADS = {
     "none": None,
     "model": "enable_model_cpu_offload",
@@ -50,6 +53,8 @@ def resolve_sources(settings: GenerationSettings) -> GenerationSettings:
         loras.append((source, _suggested_scale(source) if weight is None else weight))
     resolved.lora = loras
     settings.lora = [(given, weight) for (given, _), (_, weight) in zip(settings.lora, loras)]
+    if Path(resolved.model).is_file():
+        _check_single_file(resolved.model)
     _check_device(settings)
     return resolved
 
@@ -114,6 +119,20 @@ def unknown_words(tokenizer, texts: Iterable[str]) -> list[str]:
     return [word for word in words if len(tokenizer(word).input_ids) - 2 != 1]
 
 
+def _check_single_file(model: str) -> None:
+    """Only the file's header is read. diffusers takes any other file for Stable Diffusion 1 and fails on the way."""
+    try:
+        with safe_open(model, "pt") as file:
+            is_sdxl = SINGLE_FILE_KEY in file.keys()
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"`--model`: `{model}` is no intact safetensors file ({error}). Download it again.") from error
+    if not is_sdxl:
+        raise ValueError(
+            f"`--model`: `{model}` is no whole SDXL checkpoint (UNet, VAE and both text encoders in one file). "
+            "Adapters go to `--adapter`, LoRAs to `--lora`; other bases than SDXL do not fit."
+        )
+
+
 def _check_device(settings: GenerationSettings) -> None:
     for name, known in (("dtype", ("auto", *DTYPES)), ("offload", tuple(OFFLOADS))):
         if getattr(settings, name) not in known:
@@ -129,7 +148,10 @@ def _check_device(settings: GenerationSettings) -> None:
         )
     if settings.offload != "none":
         if kind == "cpu":
-            raise ValueError("`--offload` moves models between an accelerator and the CPU, but the device is the CPU.")
+            raise ValueError(
+                f"`--offload {settings.offload}` moves models between an accelerator and the CPU, but the device is "
+                "the CPU. Leave `--offload` out, or name an accelerator with `--device`."
+            )
         if importlib.util.find_spec("accelerate") is None:
             raise ValueError("`--offload` needs the package accelerate: `pip install accelerate`.")
 

@@ -95,7 +95,7 @@ def boxes_per_sample(boxes, counts: Sequence[int]) -> list[list[list[float]]]:
     if not isinstance(boxes, (list, tuple)):
         raise ValueError(f"`boxes` must be a list of [x0, y0, x1, y1], one per image prompt, got {boxes!r}.")
     nested = _depth(boxes) > 2
-    samples = [[_numbers(box) for box in sample] for sample in per_sample("boxes", boxes, len(counts), nested)]
+    samples = [[_numbers("boxes", box) for box in sample] for sample in per_sample("boxes", boxes, len(counts), nested)]
     _check_counts("boxes", samples, counts)
     for sample in samples:
         for box in sample:
@@ -126,6 +126,9 @@ def masks_per_sample(masks, counts: Sequence[int]) -> list[list[torch.Tensor]]:
 
 
 def _mask(mask) -> torch.Tensor:
+    if isinstance(mask, torch.Tensor):  # numpy reads neither other devices nor bfloat16
+        mask = mask.detach().cpu()
+        mask = (mask.float() if mask.is_floating_point() else mask).numpy()
     values = np.asarray(open_image(mask).convert("L") if is_image(mask) else mask)
     if values.ndim != 2 or min(values.shape) < 1:
         raise ValueError(f"`masks` must be two-dimensional (H, W), got shape {values.shape}.")
@@ -137,11 +140,14 @@ def _mask(mask) -> torch.Tensor:
 
 def scales_per_sample(scale, counts: Sequence[int]) -> list[list[float]]:
     """γ of every image prompt, from one number, one per object, or a list per prompt."""
+    scale = scale.tolist() if hasattr(scale, "tolist") else scale
     if isinstance(scale, (int, float)):
         samples = [[float(scale)] * count for count in counts]
     else:
         nested = _depth(scale) > 1
-        samples = [_numbers(s) for s in per_sample("image_prompt_scale", scale, len(counts), nested)]
+        samples = [
+            _numbers("image_prompt_scale", s) for s in per_sample("image_prompt_scale", scale, len(counts), nested)
+        ]
         _check_counts("image_prompt_scale", samples, counts)
     if not all(np.isfinite(value) for sample in samples for value in sample):
         raise ValueError(f"`image_prompt_scale` must be finite, got {scale!r}.")
@@ -192,8 +198,8 @@ def _depth(values) -> int:
     return depth
 
 
-def _numbers(values) -> list[float]:
+def _numbers(name: str, values) -> list[float]:
     try:
         return [float(value) for value in values]
     except (TypeError, ValueError) as error:
-        raise ValueError(f"expected a list of numbers, got {values!r}.") from error
+        raise ValueError(f"`{name}` must hold numbers, got {values!r}.") from error

@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from diffusers.utils import logging
 from huggingface_hub import hf_hub_download, snapshot_download
 from transformers import CLIPVisionModelWithProjection
 
@@ -14,8 +13,9 @@ from .relation_attention import install_parallel_attention, remove_parallel_atte
 from .relation_checkpoints import PICKLE_SUFFIXES, adapter_from_released, check_finite, read_checkpoint
 from .relation_image_encoder import LocalImageEncoder
 
-logger = logging.get_logger(__name__)
 DEFAULT_SCALE = 0.6  # γ at inference and in RelationLoRA training (RelationBooth, 4.1)
+# What an encoder is called in an adapter's folder → the pipeline's slot for it
+ENCODER_SLOTS = {"image_encoder": "image_prompt_encoder", "local_image_encoder": "local_image_encoder"}
 _HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
 
 
@@ -39,7 +39,8 @@ class RelationAdapterLoaderMixin:
             weight_name: MS-Diffusion's file there, e.g. "ms_adapter.bin"; pickles are read only when named so.
             subfolder: where in the folder or repository.
             image_encoder: CLIP vision model, or a folder or repository of one. "auto": the adapter's own
-                (`image_encoder/` beside its config), else the repository that its config names.
+                (`image_encoder/` beside its config, or the encoder of the saved pipeline that it lies in), else the
+                repository that its config names.
             local_image_encoder: the same for local tokens. None turns local tokens off by name.
             revision, cache_dir, token, local_files_only, force_download: as in diffusers.
         Raises:
@@ -156,7 +157,7 @@ def load_model(model_class: type, source, **options) -> torch.nn.Module:
         model, report = model_class.from_pretrained(source, output_loading_info=True, use_safetensors=True, **options)
     except Exception as error:  # each of the four libraries below raises its own kinds; the cause is kept
         raise ValueError(f"no {model_class.__name__} could be loaded from `{source}`: {error}") from error
-    faults = [*report["missing_keys"], *(key for key in report["mismatched_keys"])]
+    faults = [*report["missing_keys"], *report["mismatched_keys"]]
     if model_class is RelationAdapter:
         faults += report["unexpected_keys"]
     if faults:
@@ -187,8 +188,13 @@ def check_widths(adapter: RelationAdapter, image_encoder, local_image_encoder) -
 
 
 def _encoder_source(name: str, folder: Path | None, repository: str | None):
-    if folder is not None and (folder / name).is_dir():
-        return folder / name
+    """Inside the adapter's folder, beside it in a saved pipeline, or the repository that its config names."""
+    if folder is not None:
+        beside = folder.parent / ENCODER_SLOTS[name]
+        if (folder / name).is_dir():
+            return folder / name
+        if (folder.parent / "model_index.json").is_file() and beside.is_dir():
+            return beside
     if repository:
         return repository
     off = " (or None to do without local tokens)" if name == "local_image_encoder" else ""
@@ -205,7 +211,7 @@ def _find_file(source, weight_name: str, subfolder: str | None, hub: dict) -> Pa
         if not local.is_file():
             raise ValueError(f"no file `{local}`. Check `weight_name` and `subfolder`.")
         return local
-    return Path(hf_hub_download(str(source), weight_name, subfolder=subfolder, **hub))
+    return _fetched(hf_hub_download, source, filename=weight_name, subfolder=subfolder, **hub)
 
 
 def _find_folder(source, subfolder: str | None, hub: dict) -> Path:
@@ -213,14 +219,27 @@ def _find_folder(source, subfolder: str | None, hub: dict) -> Path:
         folder = Path(source) / (subfolder or "")
     else:
         prefix = f"{subfolder}/" if subfolder else ""
-        patterns = [f"{prefix}*.json", f"{prefix}*.safetensors"]
-        folder = Path(snapshot_download(str(source), allow_patterns=patterns, **hub)) / (subfolder or "")
+        above = prefix.removesuffix("/").rpartition("/")[0]
+        folders = [prefix, *(f"{above}/{slot}/".removeprefix("/") for slot in ENCODER_SLOTS.values())]
+        patterns = [f"{name}{ending}" for name in folders for ending in ("*.json", "*.safetensors")]
+        patterns.append(f"{above}/model_index.json".removeprefix("/"))
+        folder = _fetched(snapshot_download, source, allow_patterns=patterns, **hub) / (subfolder or "")
     if not _is_adapter_folder(folder):
         raise ValueError(
             f"`{folder}` is no relation adapter (its config.json names no RelationAdapter). For MS-Diffusion's file "
             "name it: `weight_name='ms_adapter.bin'`."
         )
     return folder
+
+
+def _fetched(fetch, source, **arguments) -> Path:
+    try:
+        return Path(fetch(str(source), **arguments))
+    except Exception as error:  # the Hub's client raises a dozen kinds; the cause is kept
+        raise ValueError(
+            f"`{source}` is no folder here, and the Hub gave nothing for it ({type(error).__name__}: {error}). Check "
+            "the name, and the network or the cache."
+        ) from error
 
 
 def _is_adapter_folder(folder: Path) -> bool:

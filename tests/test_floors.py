@@ -18,6 +18,7 @@ FLOORS = {
     "relation_lora": 2,
     "relation_checkpoints": 2.3,  # builds adapters and encoders from others' files
     "relation_loaders": 2.6,
+    "relation_conditioning": 2.6,  # the pipeline's steps before denoising
     "pipeline": 3,
 }
 TOP = 4  # what people touch: everything else

@@ -121,6 +121,15 @@ def test_automatic_layout_starts_as_the_boxes(pipe):
     close(generate(pipe, **TWO, boxes=BOXES, **late), generate(pipe, **TWO, boxes=BOXES))
 
 
+def test_automatic_layout_of_a_batch(pipe):
+    prompts, auto = [PROMPT, "a dog on the beach"], {"automatic_layout": True, "layout_start_step": 1}
+    images, phrases = [TWO["image_prompts"], [photo(3)]], [TWO["phrases"], ["dog"]]
+    batch = generate(pipe, prompts, image_prompts=images, phrases=phrases, **auto)
+    for i, prompt in enumerate(prompts):
+        one = generate(pipe, prompt, seed=i, image_prompts=images[i], phrases=phrases[i], **auto)
+        close(batch[i : i + 1], one)
+
+
 def test_dropping_the_grounding_changes_the_tokens(pipe):
     assert (generate(pipe, **TWO, drop_grounding=True) - generate(pipe, **TWO)).abs().max() > 1e-4
 

@@ -1,6 +1,7 @@
 """Adapters: loaded, saved, converted, unloaded; damaged ones refused with the pipeline as it was."""
 
 import shutil
+from fnmatch import fnmatch
 
 import pytest
 import torch
@@ -65,6 +66,30 @@ def test_loading_a_saved_adapter_gives_the_same_pictures(saved):
     fresh = tiny_pipeline(adapter=False)
     fresh.load_relation_adapter(folder)
     assert torch.equal(generate(fresh, **TWO), generate(pipe, **TWO))
+
+
+def test_an_adapter_in_a_saved_pipeline_brings_its_encoders(saved, tmp_path, monkeypatch):
+    """From a folder, and from a simulated Hub that gives just the files asked for."""
+    pipe, _ = saved
+    expected = generate(pipe, **TWO)
+    pipe.save_pretrained(tmp_path / "whole")
+    fresh = tiny_pipeline(adapter=False)
+    fresh.load_relation_adapter(tmp_path / "whole", subfolder="relation_adapter")
+    assert torch.equal(generate(fresh, **TWO), expected)
+
+    def download(name, allow_patterns, **kwargs):
+        for file in (tmp_path / "whole").rglob("*.*"):
+            path = file.relative_to(tmp_path / "whole")
+            if any(fnmatch(path.as_posix(), pattern) for pattern in allow_patterns):
+                (tmp_path / "cache" / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, tmp_path / "cache" / path)
+        return str(tmp_path / "cache")
+
+    monkeypatch.setattr("relationbooth_pipeline.relation_loaders.snapshot_download", download)
+    fresh = tiny_pipeline(adapter=False)
+    fresh.load_relation_adapter("someone/whole", subfolder="relation_adapter")
+    assert torch.equal(generate(fresh, **TWO), expected)
+    assert not (tmp_path / "cache" / "unet").exists()
 
 
 def test_local_tokens_are_turned_off_by_name(saved):
@@ -197,6 +222,12 @@ def test_an_encoder_of_another_width_is_refused(saved):
     with pytest.raises(ValueError, match="`local_image_encoder` must have width 32"):
         pipe.load_relation_adapter(saved[1], local_image_encoder=tiny_vision(LocalImageEncoder, width=64))
     assert pipe.relation_adapter is None
+
+
+@pytest.mark.parametrize("options", [{}, {"weight_name": "ms_adapter.bin"}])
+def test_an_absent_folder_is_named(tmp_path, options):
+    with pytest.raises(ValueError, match="absent` is no folder here, and the Hub gave nothing for it .*Check the name"):
+        tiny_pipeline(adapter=False).load_relation_adapter(tmp_path / "absent", **options)
 
 
 def test_an_unknown_argument_is_refused(saved):

@@ -212,3 +212,11 @@ def test_the_released_layout_imports_into_ours(tmp_path):
     assert command("import", RELEASED, tmp_path / "hug", "--fix").exit_code == 0
     result = command("check", tmp_path / "hug", "--sheet", tmp_path / "sheet.png")
     assert result.exit_code == 0 and result.output.count("keypoints right") == 4
+
+
+def test_a_folder_is_an_image_folder_of_datasets(folder, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    (triplet,) = read_triplets(folder)
+    assert rows[0]["image"].size == (40, 40) and rows[0]["phrases"] == triplet.phrases
+    torch.testing.assert_close(torch.tensor(rows[0]["keypoints"]), triplet.keypoints)

@@ -50,6 +50,9 @@ class Dropouts:
         return keep_image & ~both, keep_text & ~both, torch.rand(count, device=device) < self.grounding
 
 
+DROPOUTS = Dropouts()
+
+
 def build_adapter(unet, image_encoder, phrase_width):
     """The miniature's adapter, 2.2 M parameters; image K and V start as the text's, as in IP-Adapter's training."""
     width = image_encoder.config.hidden_size
@@ -160,7 +163,7 @@ def random_phrases_and_caption(scene, rng):
     return caption.phrases, caption.text
 
 
-def train_adapter(root, plan, autocast, scenes=4_000, batch=64, dropouts=Dropouts()):
+def train_adapter(root, plan, autocast, scenes=4_000, batch=64, dropouts=DROPOUTS):
     """Train, or resume, and save adapter and encoders to `root`/adapter/model; needs the stages before it."""
     output_dir = root / "adapter"
     output_dir.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,6 @@ TOY_SCENES = 8
 def chain(tmp_path_factory):
     """A root folder in which every stage has run for two steps, without sample sheets."""
     root = tmp_path_factory.mktemp("miniature")
-    torch.set_num_threads(2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(autoencoder, "measure", lambda vae, rng: {})
         patch.setattr(autoencoder, "reconstruct", lambda vae, images: images)
