@@ -16,6 +16,7 @@ except ImportError as error:
 from .cli_errors import clean_errors
 from .conversion import convert_checkpoint
 from .demo import draw_demo, relations
+from .feature_commands import features
 from .file_summary import summary
 from .generation import draw_sheet, prepare, save
 from .generation_settings import GenerationSettings, check_output, parse_box, parse_lora
@@ -25,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
 app.add_typer(triplets, name="triplets")
+app.command()(features)
 ILLUSTRATION_ONLY = "Illustration only: the miniature draws cartoons and has never seen a photo."
 
 
@@ -63,7 +65,9 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Default: 30; the miniature's 25.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Default: 5; the miniature's 3.")] = None,
     guidance_rescale: Annotated[float | None, typer.Option(help="Default: 0; the miniature's 0.5.")] = None,
-    image_prompt_scale: Annotated[float, typer.Option(help="How strongly the images act (γ).")] = 0.6,
+    image_prompt_scale: Annotated[
+        float | None, typer.Option(help="How strongly the images act (γ). Default: 0.6; the miniature's 1.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="The picture; a PNG that keeps all settings.")] = Path(
         "relationbooth.png"
     ),

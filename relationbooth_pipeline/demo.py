@@ -11,7 +11,6 @@ from .generation_settings import MINIATURE_DEFAULTS
 from .pipeline import RelationBoothPipeline
 from .relation_lora import WEIGHT_NAME, read_relation_metadata
 
-IMAGE_PROMPT_SCALE = 0.6  # γ that the RelationLoRAs were trained with
 PLACE = "in a meadow"
 
 
@@ -49,7 +48,8 @@ def draw_demo(relation: str, seed: int, on_step: Callable[[int, int], None] | No
     phrases, boxes = list(characters), metadata.layout_prior
     prompt = f"a {phrases[0]} {metadata.predicate} a {phrases[1]} {PLACE}"
     encoded = pipe.encode_image_prompts(list(characters.values()), phrases)
-    steps, results = MINIATURE_DEFAULTS["steps"], {}
+    defaults, results = dict(MINIATURE_DEFAULTS), {}
+    steps = defaults.pop("steps")
     for name in ("adapter alone", "RelationBooth"):
         done = steps * len(results)
 
@@ -64,10 +64,8 @@ def draw_demo(relation: str, seed: int, on_step: Callable[[int, int], None] | No
             prompt,
             image_prompts=encoded,
             boxes=boxes,
-            image_prompt_scale=IMAGE_PROMPT_SCALE,
             num_inference_steps=steps,
-            guidance_scale=MINIATURE_DEFAULTS["guidance_scale"],
-            guidance_rescale=MINIATURE_DEFAULTS["guidance_rescale"],
+            **defaults,
             generator=torch.Generator().manual_seed(seed),
             callback_on_step_end=after_step,
         ).images[0]

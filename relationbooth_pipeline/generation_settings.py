@@ -12,9 +12,10 @@ from .relation_images import open_image
 from .relation_inputs import boxes_per_sample, phrases_per_sample, scales_per_sample
 
 MAX_SEED = 2**32 - 1
-SDXL_DEFAULTS = {"steps": 30, "guidance_scale": 5.0, "guidance_rescale": 0.0}  # diffusers' own but for the steps
-# Its noise schedule ends at zero signal, where rescaled guidance keeps colours from burning out.
-MINIATURE_DEFAULTS = {"steps": 25, "guidance_scale": 3.0, "guidance_rescale": 0.5}
+# diffusers' own but for the steps; γ as in the paper (RelationBooth, 4.1)
+SDXL_DEFAULTS = {"steps": 30, "guidance_scale": 5.0, "guidance_rescale": 0.0, "image_prompt_scale": 0.6}
+# Its noise schedule ends at zero signal, where rescaled guidance keeps colours from burning out; γ of its own training.
+MINIATURE_DEFAULTS = {"steps": 25, "guidance_scale": 3.0, "guidance_rescale": 0.5, "image_prompt_scale": 1.0}
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTED = re.compile(r"(.+):(-?\d+(?:\.\d+)?)")
 
@@ -29,7 +30,7 @@ class GenerationSettings:
         lora: (source, weight) of each LoRA.
         image, phrase, box: one entry per object; box XYXY in [0, 1], None when the layout is left to the pipeline.
         height, width: pixels; None: the model's own size.
-        steps, guidance_scale, guidance_rescale: None: `SDXL_DEFAULTS` or `MINIATURE_DEFAULTS`.
+        steps, guidance_scale, guidance_rescale, image_prompt_scale: None: `SDXL_DEFAULTS` or `MINIATURE_DEFAULTS`.
         seed: None draws one.
     """
 
@@ -50,7 +51,7 @@ class GenerationSettings:
     steps: int | None = None
     guidance_scale: float | None = None
     guidance_rescale: float | None = None
-    image_prompt_scale: float = 0.6
+    image_prompt_scale: float | None = None
     device: str = "auto"
     dtype: str = "auto"
     offload: str = "none"

@@ -67,11 +67,11 @@ class Checkpoints:
         sums = {path.relative_to(folder).as_posix(): _checksum(path) for path in files}
         (folder / MANIFEST).write_text(json.dumps(sums, indent=1))
         for path in [*files, folder / MANIFEST, folder]:
-            _flush(path)
+            flush(path)
         if final.exists():  # the step was saved before the run was cut off, and is made again
             shutil.rmtree(final)
         os.replace(folder, final)
-        _flush(self.output_dir)
+        flush(self.output_dir)
         if self.total_limit is not None:
             for old in self.steps()[: -self.total_limit]:
                 shutil.rmtree(self.path(old))
@@ -159,7 +159,7 @@ def _checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """To the disk itself: a rename that survives a power cut must not precede the data."""
     if os.name == "nt" and path.is_dir():
         return  # Windows cannot open folders

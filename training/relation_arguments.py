@@ -1,21 +1,18 @@
 """Arguments of `train_relation_lora_sdxl.py`: the names of the diffusers examples, and ours beside them."""
 
 import argparse
-import json
 from pathlib import Path
 
 from diffusers import UNet2DConditionModel
-from diffusers.utils import is_tensorboard_available, is_wandb_available
 from huggingface_hub import snapshot_download
 
 from relationbooth_pipeline import RelationAdapter
 from relationbooth_pipeline.triplet_keypoints import check_assignments, repair_assignments
 from relationbooth_pipeline.triplets import Triplet, read_triplets
 
-from .checkpoints import Checkpoints, check_writable
 from .relation_step import training_scheduler
+from .run_arguments import add, add_loop_options, add_report_options, check_numbers
 
-RUN_FILE = "training_arguments.json"
 # A resumed run may differ in these: they change when it ends, where and how it reports, not what a step computes.
 FREE_ON_RESUME = {
     "max_train_steps", "num_train_epochs", "resume_from_checkpoint", "checkpointing_steps", "checkpoints_total_limit",
@@ -30,10 +27,6 @@ def build_parser() -> argparse.ArgumentParser:
         description="Train a RelationLoRA on a handful of triplets.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-
-    def add(group, name, kind=str, default=None, help="", **more):
-        action = {"action": "store_true"} if kind is bool else {"type": kind, "default": default}
-        group.add_argument(f"--{name}", help=help or " ", **action, **more)
 
     base = parser.add_argument_group("base model and adapter")
     add(base, "pretrained_model_name_or_path", required=True, help="SDXL folder or Hub repository")
@@ -66,28 +59,17 @@ def build_parser() -> argparse.ArgumentParser:
     add(method, "relation", help="name for the file's header; default: the predicate")
     add(method, "template", help="prompt for the header with {0}, {1}, … for phrases; default: from the triplets")
 
-    loop = parser.add_argument_group("training")
-    add(loop, "output_dir", default="relation-lora")
-    add(loop, "seed", int, 0)
-    add(loop, "train_batch_size", int, 8, "samples on each device")
-    add(loop, "gradient_accumulation_steps", int, 1)
-    add(loop, "num_train_epochs", int, help="instead of max_train_steps")
-    add(loop, "max_train_steps", int, 500)
-    add(loop, "learning_rate", float, 1e-4)
-    add(loop, "scale_lr", bool, help="multiply the learning rate by devices, accumulation and batch size")
-    add(loop, "lr_scheduler", default="constant", help="constant, constant_with_warmup, linear, cosine, …")
-    add(loop, "lr_warmup_steps", int, 0)
-    add(loop, "adam_beta1", float, 0.9)
-    add(loop, "adam_beta2", float, 0.999)
-    add(loop, "adam_weight_decay", float, 0.0)
-    add(loop, "adam_epsilon", float, 1e-8)
-    add(loop, "max_grad_norm", float, 1.0)
-    add(loop, "gradient_checkpointing", bool, help="less memory, about a third more time")
-    add(loop, "allow_tf32", bool)
-    add(loop, "mixed_precision", default="no", choices=("no", "fp16", "bf16"), help="also the frozen weights' dtype")
-    add(loop, "checkpointing_steps", int, 100)
-    add(loop, "checkpoints_total_limit", int, help="how many checkpoints to keep, at least 1; default: all")
-    add(loop, "resume_from_checkpoint", help="latest, or checkpoint-<step>")
+    add_loop_options(
+        parser,
+        output_dir="relation-lora",
+        train_batch_size=8,
+        num_train_epochs=None,
+        max_train_steps=500,
+        learning_rate=1e-4,
+        lr_warmup_steps=0,
+        adam_weight_decay=0.0,
+        checkpointing_steps=100,
+    )
 
     report = parser.add_argument_group("reports")
     add(report, "validation_prompt", help="draw it with and without the LoRA, from the same seeds")
@@ -96,9 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(report, "num_validation_images", int, 4)
     add(report, "validation_guidance_scale", float, 5.0)
     add(report, "validation_steps", int, help="every so many steps; default: at the end only")
-    add(report, "report_to", default="none", choices=("none", "tensorboard", "wandb"))
-    add(report, "logging_dir", default="logs")
-    add(report, "tracker_project_name", default="relation-lora")
+    add_report_options(report, project="relation-lora")
     add(report, "push_to_hub", bool)
     add(report, "hub_token")
     add(report, "hub_model_id", help="repository; default: the output folder's name")
@@ -118,24 +98,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         (args.train_data_dir is None) != (args.dataset_name is None),
         "exactly one of `--train_data_dir` and `--dataset_name` must be given.",
     )
-    for name in (
-        "train_batch_size", "gradient_accumulation_steps", "max_train_steps", "checkpointing_steps", "rank",
-        "views_per_triplet", "num_validation_images",
-    ):  # fmt: skip
-        value = getattr(args, name)
-        must(value >= 1, f"`--{name}` must be at least 1, got {value}.")
-    must(args.resolution % 8 == 0 and args.resolution >= 64, f"`--resolution` must be a multiple of 8, at least 64, "
-         f"got {args.resolution}.")  # fmt: skip
-    must(args.largest_zoom >= 1, f"`--largest_zoom` must be at least 1, got {args.largest_zoom}.")
-    for name in ("kml_weight", "predicate_attention_weight", "learning_rate", "image_prompt_scale"):
-        value = getattr(args, name)
-        must(value >= 0, f"`--{name}` must be at least 0, got {value}.")
     must(
         not (args.report_to == "wandb" and args.hub_token),
         "`--hub_token` would be sent to wandb with the arguments. Use `hf auth login` instead of it.",
     )
-    installed = {"none": True, "tensorboard": is_tensorboard_available(), "wandb": is_wandb_available()}
-    must(installed[args.report_to], f"`--report_to {args.report_to}` needs the package: pip install {args.report_to}")
+    check_numbers(
+        parser,
+        args,
+        at_least_one=("rank", "views_per_triplet", "num_validation_images"),
+        not_negative=("kml_weight", "predicate_attention_weight", "image_prompt_scale"),
+    )
+    must(args.resolution % 8 == 0 and args.resolution >= 64, f"`--resolution` must be a multiple of 8, at least 64, "
+         f"got {args.resolution}.")  # fmt: skip
+    must(args.largest_zoom >= 1, f"`--largest_zoom` must be at least 1, got {args.largest_zoom}.")
     must(
         args.validation_prompt is not None or not (args.validation_images or args.validation_phrases),
         "`--validation_images` and `--validation_phrases` need `--validation_prompt`.",
@@ -195,34 +170,3 @@ def check_before_loading(args) -> None:
                 f"`--relation_adapter` must be made for `cross_attention_dim` {expected}, the base model's; this one "
                 f"was made for {found}."
             )
-
-
-def open_run(args) -> int:
-    """Check the output folder and note the arguments in it; the step to start from.
-
-    Raises:
-        ValueError: the folder is not writable, holds another run, or one with other arguments.
-    """
-    check_writable(args.output_dir)
-    folder, checkpoints = Path(args.output_dir), Checkpoints(args.output_dir, args.checkpoints_total_limit)
-    noted, mine = folder / RUN_FILE, {k: v for k, v in vars(args).items() if k not in FREE_ON_RESUME}
-    step = 0
-    if args.resume_from_checkpoint:
-        step = checkpoints.resume(args.resume_from_checkpoint) or 0
-        if step and noted.exists():
-            before = json.loads(noted.read_text())
-            other = [f"--{k} {before.get(k)} → {v}" for k, v in mine.items() if before.get(k) != v]
-            if other:
-                raise ValueError(
-                    f"`--resume_from_checkpoint` goes on with the run in `{folder}`, but these arguments differ: "
-                    f"{', '.join(other)}. Give them as before, or choose another `--output_dir`."
-                )
-    elif checkpoints.steps() or (folder / "pytorch_lora_weights.safetensors").exists():
-        raise ValueError(
-            f"`--output_dir` `{folder}` holds another run. Go on with it (`--resume_from_checkpoint latest`), or "
-            "choose another folder."
-        )
-    temporary = folder / f".{RUN_FILE}.tmp"
-    temporary.write_text(json.dumps(mine, indent=1))
-    temporary.replace(noted)
-    return step

@@ -37,6 +37,7 @@ class BatchSchedule:
                 f"a schedule needs items, views ≥ 1 and `batch_size` ≥ 1, got {len(sizes)}, {views} and {batch_size}."
             )
         self.views, self.batch_size, self.seed = views, batch_size, seed
+        self._drawn: tuple[int, list[list[int]]] | None = None  # the latest epoch: drawing many items takes its time
         self.buckets: dict = {}
         for item, size in enumerate(sizes):
             self.buckets.setdefault(size, []).append(item)
@@ -48,7 +49,9 @@ class BatchSchedule:
     def batch(self, step: int) -> list[Draw]:
         """`batch_size` draws of optimizer step `step`, counted from 0."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        items = self._epoch(epoch)[index]
+        if self._drawn is None or self._drawn[0] != epoch:
+            self._drawn = epoch, self._epoch(epoch)
+        items = self._drawn[1][index]
         rng = random.Random(f"draws {self.seed} {step}")
         return [Draw(item, rng.randrange(self.views), rng.getrandbits(62)) for item in items]
 

@@ -9,7 +9,6 @@ tells the rest.
 import contextlib
 import gc
 import os
-import signal
 from pathlib import Path
 
 import torch
@@ -23,13 +22,12 @@ from huggingface_hub import create_repo, upload_folder
 from peft import LoraConfig
 from peft.utils import set_peft_model_state_dict
 from safetensors.torch import load_file
-from tqdm import tqdm
 
 from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME
 
-from .checkpoints import Checkpoints, save_state
-from .relation_arguments import check_before_loading, load_triplets, open_run, parse_arguments
+from .checkpoints import Checkpoints
+from .relation_arguments import FREE_ON_RESUME, check_before_loading, load_triplets, parse_arguments
 from .relation_results import (
     draw_validation,
     log_validation,
@@ -46,29 +44,19 @@ from .relation_step import (
     step_losses,
     training_scheduler,
 )
+from .run_control import (
+    DTYPES,
+    LossHistory,
+    TrainingDiverged,
+    open_run,
+    run_program,
+    run_steps,
+    start_accelerator,
+)
 from .schedule import BatchSchedule, noise_and_timesteps
 from .triplet_cache import collate, encode_triplets
 
 logger = get_logger(__name__)
-DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-SIGTERM_STATUS = 128 + signal.SIGTERM
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss is not finite; the message names step and samples."""
-
-
-class LossHistory:
-    """Mean losses of every step so far; part of each checkpoint."""
-
-    def __init__(self):
-        self.rows: list[dict[str, float]] = []
-
-    def state_dict(self) -> dict:
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.rows = state["rows"]
 
 
 def load_pipeline(args, dtype: torch.dtype) -> RelationBoothPipeline:
@@ -140,17 +128,6 @@ def keep_lora_only(accelerator: Accelerator) -> None:
 
 
 @contextlib.contextmanager
-def noticing_sigterm():
-    """Yields a list that is non-empty once SIGTERM arrived; schedulers of clusters send it before they kill."""
-    seen: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
 def everything_on(pipe, device):
     """The frozen components on `device` inside, on the CPU afterwards: they take no memory from the training."""
     unet_device = pipe.unet.device
@@ -169,16 +146,9 @@ def everything_on(pipe, device):
 def train(args) -> None:
     triplets = load_triplets(args)
     check_before_loading(args)
-    accelerator = Accelerator(
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
-        mixed_precision=args.mixed_precision,
-        log_with=None if args.report_to == "none" else args.report_to,
-        project_dir=str(Path(args.output_dir) / args.logging_dir),
-    )
+    accelerator = start_accelerator(args)
     with accelerator.main_process_first():
-        start = open_run(args)
-    if args.allow_tf32:
-        torch.backends.cuda.matmul.allow_tf32 = True
+        start = open_run(args, FREE_ON_RESUME, WEIGHT_NAME)
     device, dtype, folder = accelerator.device, DTYPES[args.mixed_precision], Path(args.output_dir)
 
     pipe = load_pipeline(args, dtype)
@@ -215,9 +185,8 @@ def train(args) -> None:
     keep_lora_only(accelerator)
     model, optimizer = accelerator.prepare(unet, optimizer)
     accelerator.register_for_checkpointing(rate, history)
-    checkpoints = Checkpoints(folder, args.checkpoints_total_limit)
     if start:
-        accelerator.load_state(str(checkpoints.path(start)))
+        accelerator.load_state(str(Checkpoints(folder).path(start)))
         logger.info(f"going on from step {start}")
     if args.report_to != "none":
         accelerator.init_trackers(args.tracker_project_name, {k: str(v) for k, v in vars(args).items()})
@@ -262,33 +231,12 @@ def train(args) -> None:
             log_validation(accelerator, draw_validation(pipe, args, triplets, metadata), step, folder)
         unet.train()
 
-    bar = tqdm(total=steps, initial=start, desc="steps", disable=not accelerator.is_main_process)
+    def after_step(done: int) -> None:
+        if args.validation_steps and done % args.validation_steps == 0 and done < steps:
+            validate(done)
+
     model.train()
-    with noticing_sigterm() as terminated:
-        for step in range(start, steps):
-            try:
-                row = run_step(step)
-            except TrainingDiverged as error:
-                save_state(accelerator, checkpoints, step)
-                raise TrainingDiverged(
-                    f"{error} The weights before it are in `{checkpoints.path(step)}`. Lower `--learning_rate` or look "
-                    "at these samples."
-                ) from error
-            history.rows.append(row)
-            bar.update()
-            bar.set_postfix(loss=f"{row['loss']:.4f}", keypoint=f"{row['keypoint']:.4f}")
-            accelerator.log({**row, "lr": rate.get_last_lr()[0]}, step=step + 1)
-            done = step + 1
-            stop = accelerator.gather(torch.tensor([len(terminated)], device=device)).any().item()
-            if done % args.checkpointing_steps == 0 or done == steps or stop:
-                save_state(accelerator, checkpoints, done)
-            if stop:
-                logger.info(f"terminated after step {done}; `--resume_from_checkpoint latest` goes on")
-                accelerator.end_training()
-                raise SystemExit(SIGTERM_STATUS)
-            if args.validation_steps and done % args.validation_steps == 0 and done < steps:
-                validate(done)
-    bar.close()
+    run_steps(accelerator, args, range(start, steps), run_step, history, rate, after_step, ("loss", "keypoint"))
     if attention is not None:
         attention.remove()
 
@@ -314,16 +262,7 @@ def train(args) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    import logging
-
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    for chatty in ("httpx", "accelerate", "torch"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    args = parse_arguments(arguments)
-    try:
-        train(args)
-    except (ValueError, TrainingDiverged) as error:
-        raise SystemExit(f"error: {error}") from error
+    run_program(train, parse_arguments(arguments))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file
 
 from relationbooth_pipeline import RelationBoothPipeline
@@ -60,7 +60,12 @@ def arguments(base, triplets, output, **changes) -> list[str]:
 
 
 def start(flags, launcher=("-m",)) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "ACCELERATE_USE_CPU": "true",
+    }
     command = [sys.executable, *launcher, "training.train_relation_lora_sdxl", *flags]
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -272,3 +277,33 @@ def test_validation_with_photos_of_ones_own(base, triplets, tmp_path):
     own = ["--validation_prompt", "a dog is hugging", "--validation_images", str(tmp_path / "mine.png")]
     script.main([*flags, *own, "--validation_phrases", "dog"])
     assert (tmp_path / "run" / "validation" / "step_1_with_0.png").exists()
+
+
+def test_a_hub_dataset_and_a_hub_upload(base, triplets, tmp_path, monkeypatch):
+    """The Hub is simulated: the dataset comes from a local folder, the upload is noted."""
+    seen = {}
+
+    def download(name, repo_type, **kwargs):
+        seen["dataset"] = (name, repo_type)
+        return str(triplets)
+
+    class Repository:
+        repo_id = "someone/relation-lora"
+
+    monkeypatch.setattr("training.relation_arguments.snapshot_download", download)
+    monkeypatch.setattr(script, "create_repo", lambda *args, **kwargs: Repository)
+    monkeypatch.setattr(script, "upload_folder", lambda **kwargs: seen.update(kwargs))
+    flags = arguments(base, triplets, tmp_path / "run", max_train_steps=1, push_to_hub=True)
+    at = flags.index("--train_data_dir")
+    script.main([*flags[:at], "--dataset_name", "someone/hugs", *flags[at + 2 :]])
+    assert seen["dataset"] == ("someone/hugs", "dataset")
+    assert seen["repo_id"] == Repository.repo_id and "checkpoint-*" in seen["ignore_patterns"]
+    assert Repository.repo_id in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_the_file_loads_through_the_folder_door(whole_run, base):
+    folder = str(ROOT / "relationbooth_pipeline")
+    pipe = DiffusionPipeline.from_pretrained(base, custom_pipeline=folder, trust_remote_code=True)
+    pipe.load_lora_weights(whole_run, weight_name=WEIGHTS, adapter_name="hug")
+    assert pipe.heaviest_relation().relation == "is hugging"
+    torch.testing.assert_close(pipe.layout(2), read_relation_metadata(whole_run / WEIGHTS).layout_prior)

@@ -1,0 +1,154 @@
+"""What every training run does beside training: its folder, its losses, and how it ends before its time."""
+
+import contextlib
+import json
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from .checkpoints import Checkpoints, check_writable, save_state
+
+logger = logging.getLogger(__name__)
+RUN_FILE = "training_arguments.json"
+DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+SIGTERM_STATUS = 128 + signal.SIGTERM
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is not finite; the message names step and samples."""
+
+
+class LossHistory:
+    """Mean losses of every step so far; part of each checkpoint."""
+
+    def __init__(self):
+        self.rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.rows = state["rows"]
+
+
+@contextlib.contextmanager
+def noticing_sigterm():
+    """Yields a list that is non-empty once SIGTERM arrived; schedulers of clusters send it before they kill."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def open_run(args, free_on_resume: set[str], result: str) -> int:
+    """Check the output folder and note the arguments in it; the step to start from.
+
+    Args:
+        free_on_resume: names of arguments that a resumed run may give differently.
+        result: the file in the output folder that tells of a finished run.
+    Raises:
+        ValueError: the folder is not writable, holds another run, or one with other arguments.
+    """
+    check_writable(args.output_dir)
+    folder, checkpoints = Path(args.output_dir), Checkpoints(args.output_dir, args.checkpoints_total_limit)
+    noted, mine = folder / RUN_FILE, {k: v for k, v in vars(args).items() if k not in free_on_resume}
+    step = 0
+    if args.resume_from_checkpoint:
+        step = checkpoints.resume(args.resume_from_checkpoint) or 0
+        if step and noted.exists():
+            before = json.loads(noted.read_text())
+            other = [f"--{k} {before.get(k)} → {v}" for k, v in mine.items() if before.get(k) != v]
+            if other:
+                raise ValueError(
+                    f"`--resume_from_checkpoint` goes on with the run in `{folder}`, but these arguments differ: "
+                    f"{', '.join(other)}. Give them as before, or choose another `--output_dir`."
+                )
+    elif checkpoints.steps() or (folder / result).exists():
+        raise ValueError(
+            f"`--output_dir` `{folder}` holds another run. Go on with it (`--resume_from_checkpoint latest`), or "
+            "choose another folder."
+        )
+    temporary = folder / f".{RUN_FILE}.tmp"
+    temporary.write_text(json.dumps(mine, indent=1))
+    temporary.replace(noted)
+    return step
+
+
+def start_accelerator(args) -> Accelerator:
+    """The accelerator that the loop's and the reports' options ask for."""
+    if args.allow_tf32:
+        torch.backends.cuda.matmul.allow_tf32 = True
+    return Accelerator(
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        mixed_precision=args.mixed_precision,
+        log_with=None if args.report_to == "none" else args.report_to,
+        project_dir=str(Path(args.output_dir) / args.logging_dir),
+    )
+
+
+def run_steps(
+    accelerator: Accelerator,
+    args,
+    steps: range,
+    run_step: Callable[[int], dict[str, float]],
+    history: LossHistory,
+    rate,
+    after_step: Callable[[int], None] = lambda done: None,
+    shown: tuple[str, ...] = ("loss",),
+) -> None:
+    """Every step of `steps`, with checkpoints, reports, and an orderly end after SIGTERM or a loss that is not finite.
+
+    Args:
+        run_step: step number, from 0 → its mean losses by name; raises `TrainingDiverged`.
+        rate: the learning rate's schedule, already advanced by `run_step`.
+        after_step: called with the number of finished steps.
+        shown: the losses beside the progress bar.
+    Raises:
+        TrainingDiverged: with the checkpoint of the weights before the step.
+        SystemExit: SIGTERM came; the state is saved.
+    """
+    checkpoints = Checkpoints(args.output_dir, args.checkpoints_total_limit)
+    bar = tqdm(total=steps.stop, initial=steps.start, desc="steps", disable=not accelerator.is_main_process)
+    with noticing_sigterm() as terminated:
+        for step in steps:
+            try:
+                row = run_step(step)
+            except TrainingDiverged as error:
+                save_state(accelerator, checkpoints, step)
+                raise TrainingDiverged(
+                    f"{error} The weights before it are in `{checkpoints.path(step)}`. Lower `--learning_rate` or look "
+                    "at these samples."
+                ) from error
+            history.rows.append(row)
+            bar.update()
+            bar.set_postfix({name: f"{row[name]:.4f}" for name in shown})
+            accelerator.log({**row, "lr": rate.get_last_lr()[0]}, step=step + 1)
+            done = step + 1
+            stop = accelerator.gather(torch.tensor([len(terminated)], device=accelerator.device)).any().item()
+            if done % args.checkpointing_steps == 0 or done == steps.stop or stop:
+                save_state(accelerator, checkpoints, done)
+            if stop:
+                if accelerator.is_main_process:
+                    logger.info(f"terminated after step {done}; `--resume_from_checkpoint latest` goes on")
+                accelerator.end_training()
+                raise SystemExit(SIGTERM_STATUS)
+            after_step(done)
+    bar.close()
+
+
+def run_program(train: Callable, args) -> None:
+    """`train(args)`, with plain log lines; what the user can mend ends the program as one line."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    for chatty in ("httpx", "accelerate", "torch"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        train(args)
+    except (ValueError, TrainingDiverged) as error:
+        raise SystemExit(f"error: {error}") from error
