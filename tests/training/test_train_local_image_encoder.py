@@ -56,7 +56,12 @@ def arguments(world, output, **changes) -> list[str]:
 
 
 def start(flags, launcher=("-m",)) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "ACCELERATE_USE_CPU": "true",
+    }
     command = [sys.executable, *launcher, "training.train_local_image_encoder", *flags]
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
