@@ -8,6 +8,7 @@ from PIL import Image
 from . import miniature
 from .contact_sheet import contact_sheet
 from .generation_settings import MINIATURE_DEFAULTS
+from .model_sources import quiet_libraries
 from .pipeline import RelationBoothPipeline
 from .relation_lora import WEIGHT_NAME, read_relation_metadata
 
@@ -39,6 +40,7 @@ def draw_demo(relation: str, seed: int, on_step: Callable[[int, int], None] | No
     """
     if relation not in relations():
         raise ValueError(f"`--relation` must be one of {', '.join(relations()) or 'none'}, got {relation!r}.")
+    quiet_libraries()
     folder, characters = miniature.path(), references()
     file = folder / "relation_loras" / relation / WEIGHT_NAME
     metadata = read_relation_metadata(file)

@@ -70,8 +70,7 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
     Raises:
         ValueError: something could not be loaded; names what and why.
     """
-    for library in (diffusers_logging, transformers_logging):
-        library.disable_progress_bar()  # the command shows one of its own
+    quiet_libraries()
     device = resolved_device(settings.device)
     dtype = DTYPES.get(settings.dtype) or (torch.float32 if device == "cpu" else torch.float16)
     single_file = Path(settings.model).is_file()
@@ -102,6 +101,13 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
         pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def quiet_libraries() -> None:
+    """The commands show a bar of their own; and diffusers warns that a UNet's LoRA lacks text encoder keys."""
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
+    diffusers_logging.set_verbosity_error()
 
 
 def resolved_device(device: str) -> str:

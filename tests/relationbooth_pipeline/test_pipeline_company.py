@@ -172,6 +172,10 @@ def graphs(depth: int, whole: bool) -> int:
     return len(compiled)
 
 
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13),
+    reason="torch 2.6 compiles once per layer; nothing between it and 2.13 was tried",
+)
 def test_compiled_blocks_make_the_same_picture_without_a_graph_per_layer():
     assert graphs(depth=1, whole=False) == graphs(depth=4, whole=False) > 0
 

@@ -1,5 +1,6 @@
 """One-file SDXL checkpoints with the original names, as the trainers of other tools write them."""
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -58,7 +59,8 @@ def test_the_command_draws_the_same_from_one_file(base, tmp_path, monkeypatch):
     for model, output in (("one.safetensors", "file.png"), ("sdxl", "folder.png")):
         result = command(folder, model, tmp_path / output)
         assert result.exit_code == 0, result.output
-    assert Image.open(tmp_path / "file.png").tobytes() == Image.open(tmp_path / "folder.png").tobytes()
+    file, made = (np.asarray(Image.open(tmp_path / name), dtype=int) for name in ("file.png", "folder.png"))
+    assert np.abs(file - made).max() <= 1  # another memory layout of the same weights, another rounding (torch 2.6)
 
 
 @pytest.mark.parametrize("fault, message", [("a LoRA", "no whole SDXL checkpoint"), ("cut", "no intact safetensors")])
