@@ -19,7 +19,8 @@ REQUIRED = [
     "Pillow>=12.3",
 ]
 # training/requirements.txt is the same list, for those who install nothing but the scripts
-TRAINING = [line for line in (ROOT / "training/requirements.txt").read_text().splitlines() if not line.startswith("#")]
+LINES = (ROOT / "training/requirements.txt").read_text().splitlines()
+TRAINING = [line.partition("#")[0].strip() for line in LINES if not line.startswith("#")]
 EXTRAS = {
     "cli": ["typer>=0.16", "rich>=14"],
     "training": TRAINING,
