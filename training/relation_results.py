@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
@@ -103,6 +104,8 @@ def draw_validation(pipe, args, triplets: list[Triplet], metadata: RelationMetad
                 image_prompts=encoded,
                 boxes=prior if len(prior) == len(images) else None,
                 image_prompt_scale=args.image_prompt_scale,
+                height=args.resolution,
+                width=args.resolution,
                 num_inference_steps=VALIDATION_STEPS,
                 guidance_scale=args.validation_guidance_scale,
                 guidance_rescale=rescale,
@@ -119,11 +122,10 @@ def log_validation(accelerator, pictures: dict[str, list[Image.Image]], step: in
     for name, images in pictures.items():
         for k, image in enumerate(images):
             image.save(folder / "validation" / f"step_{step}_{name}_{k}.png")
+    arrays = {name: np.stack([np.asarray(image) for image in images]) for name, images in pictures.items()}
     for tracker in accelerator.trackers:
-        tracker.log_images(
-            {name: [torch.frombuffer(bytearray(i.tobytes()), dtype=torch.uint8).view(i.height, i.width, 3).numpy()
-                    for i in images] for name, images in pictures.items()}, step
-        )  # fmt: skip
+        layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+        tracker.log_images(arrays, step, **layout)
 
 
 def plot_losses(history: list[dict[str, float]], path: Path) -> None:

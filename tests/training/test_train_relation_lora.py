@@ -13,6 +13,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_lora import read_relation_metadata
@@ -273,10 +274,17 @@ def test_an_adapter_of_another_width_is_refused(no_models, base, triplets, tmp_p
 
 def test_validation_with_photos_of_ones_own(base, triplets, tmp_path):
     photo(3).save(tmp_path / "mine.png")
-    flags = arguments(base, triplets, tmp_path / "run", max_train_steps=1, num_validation_images=1)
+    same = {"max_train_steps": 1, "num_validation_images": 2, "report_to": "tensorboard"}
+    flags = arguments(base, triplets, tmp_path / "run", **same)
     own = ["--validation_prompt", "a dog is hugging", "--validation_images", str(tmp_path / "mine.png")]
     script.main([*flags, *own, "--validation_phrases", "dog"])
-    assert (tmp_path / "run" / "validation" / "step_1_with_0.png").exists()
+    assert (tmp_path / "run" / "validation" / "step_1_with_1.png").exists()
+    events = EventAccumulator(
+        str(next((tmp_path / "run" / "logs").rglob("events.out.tfevents*")).parent), {"images": 0}
+    )
+    events.Reload()
+    assert {tag.partition("/")[0] for tag in events.Tags()["images"]} == {"with", "without"}
+    assert {image.width for tag in events.Tags()["images"] for image in events.Images(tag)} == {64}
 
 
 def test_a_hub_dataset_and_a_hub_upload(base, triplets, tmp_path, monkeypatch):
