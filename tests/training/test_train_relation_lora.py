@@ -284,7 +284,9 @@ def test_validation_with_photos_of_ones_own(base, triplets, tmp_path):
     )
     events.Reload()
     assert {tag.partition("/")[0] for tag in events.Tags()["images"]} == {"with", "without"}
-    assert {image.width for tag in events.Tags()["images"] for image in events.Images(tag)} == {64}
+    # TensorBoard lays the two pictures of 64 pixels side by side.
+    sizes = {(i.width, i.height) for tag in events.Tags()["images"] for i in events.Images(tag)}
+    assert sizes == {(128, 64)}
 
 
 def test_a_hub_dataset_and_a_hub_upload(base, triplets, tmp_path, monkeypatch):
