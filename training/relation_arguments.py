@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from diffusers import UNet2DConditionModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
 from huggingface_hub import snapshot_download
 
 from relationbooth_pipeline import RelationAdapter
@@ -159,8 +159,6 @@ def check_before_loading(args) -> None:
             f"`--pretrained_model_name_or_path` must be an SDXL model, got one with `addition_embed_type` "
             f"{unet.get('addition_embed_type')!r}."
         )
-    from diffusers import DDPMScheduler
-
     training_scheduler(DDPMScheduler.load_config(args.pretrained_model_name_or_path, subfolder="scheduler", **base))
     if args.relation_adapter is not None and args.relation_adapter_weight_name is None:
         config = RelationAdapter.load_config(args.relation_adapter, cache_dir=args.cache_dir, token=args.hub_token)

@@ -93,6 +93,13 @@ def start_accelerator(args) -> Accelerator:
     )
 
 
+def start_trackers(accelerator: Accelerator, args) -> None:
+    """The reports, with the run's arguments but for the token, which is nobody else's business."""
+    if args.report_to != "none":
+        told = {name: str(value) for name, value in vars(args).items() if name != "hub_token"}
+        accelerator.init_trackers(args.tracker_project_name, told)
+
+
 def run_steps(
     accelerator: Accelerator,
     args,

@@ -35,6 +35,7 @@ from .run_control import (
     run_program,
     run_steps,
     start_accelerator,
+    start_trackers,
 )
 
 logger = get_logger(__name__)
@@ -167,8 +168,7 @@ def train(args) -> None:
     if start:
         accelerator.load_state(str(Checkpoints(folder).path(start)))
         logger.info(f"going on from step {start}")
-    if args.report_to != "none":
-        accelerator.init_trackers(args.tracker_project_name, {k: str(v) for k, v in vars(args).items()})
+    start_trackers(accelerator, args)
     logger.info(
         f"pictures: {args.picture_count or 'a stream'}, processes: {accelerator.num_processes}, pictures a step: "
         f"{plan.pictures_per_step}, steps: {steps}, trained weights: {sum(w.numel() for w in trained.values()):,}"

@@ -52,6 +52,7 @@ from .run_control import (
     run_program,
     run_steps,
     start_accelerator,
+    start_trackers,
 )
 from .schedule import BatchSchedule, noise_and_timesteps
 from .triplet_cache import collate, encode_triplets
@@ -81,8 +82,6 @@ def load_pipeline(args, dtype: torch.dtype) -> RelationBoothPipeline:
             **encoders,
         )
     pipe.check_adapter()
-    if pipe.vae.config.force_upcast and dtype == torch.float16:
-        pipe.vae.to(torch.float32)  # SDXL's own VAE overflows in float16
     for model in pipe.components.values():
         if isinstance(model, torch.nn.Module):
             model.requires_grad_(False).eval()
@@ -143,6 +142,17 @@ def everything_on(pipe, device):
             torch.cuda.empty_cache()
 
 
+@contextlib.contextmanager
+def own_forward(unet):
+    """Inside, the UNet computes in its own dtype: accelerate's wrapper returns float32, which a VAE in bf16 refuses."""
+    wrapped = unet.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            unet.forward = wrapped
+
+
 def train(args) -> None:
     triplets = load_triplets(args)
     check_before_loading(args)
@@ -160,9 +170,12 @@ def train(args) -> None:
         "random_flip": args.random_flip,
     }
     with everything_on(pipe, device):
+        if pipe.vae.config.force_upcast and dtype == torch.float16:
+            pipe.vae.to(torch.float32)  # SDXL's own VAE overflows in float16
         cached = encode_triplets(
             pipe, triplets, args.resolution, args.views_per_triplet, args.seed, args.image_prompt_scale, **view_options
         )
+    pipe.vae.to(dtype)  # the pipeline upcasts it by itself where validation pictures are decoded
     unet = pipe.unet.to(device)
     trained = add_lora(unet, args.rank, args.seed)
     if args.gradient_checkpointing:
@@ -188,14 +201,11 @@ def train(args) -> None:
     if start:
         accelerator.load_state(str(Checkpoints(folder).path(start)))
         logger.info(f"going on from step {start}")
-    if args.report_to != "none":
-        accelerator.init_trackers(args.tracker_project_name, {k: str(v) for k, v in vars(args).items()})
-
+    start_trackers(accelerator, args)
     logger.info(
         f"triplets: {len(triplets)}, processes: {accelerator.num_processes}, samples a step: {samples}, steps: {steps}"
     )
     losses = LossSettings(args.kml_weight, args.kml_max_timestep, args.predicate_attention_weight, args.snr_gamma)
-
     attention = PredicateAttention(unet) if args.predicate_attention_weight else None
 
     def run_step(step: int) -> dict[str, float]:
@@ -227,7 +237,7 @@ def train(args) -> None:
         if args.validation_prompt is None or not accelerator.is_main_process:
             return
         unet.eval()
-        with everything_on(pipe, device):
+        with everything_on(pipe, device), own_forward(unet):
             log_validation(accelerator, draw_validation(pipe, args, triplets, metadata), step, folder)
         unet.train()
 

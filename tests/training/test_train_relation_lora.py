@@ -289,6 +289,21 @@ def test_validation_with_photos_of_ones_own(base, triplets, tmp_path):
     assert sizes == {(128, 64)}
 
 
+def test_bfloat16_with_validation_on_the_way(base, triplets, tmp_path):
+    """Frozen weights in bfloat16, the LoRA in float32; training goes on after the pictures."""
+    same = {"mixed_precision": "bf16", "validation_steps": 1, "max_train_steps": 2, "num_validation_images": 1}
+    flags = arguments(base, triplets, tmp_path, validation_prompt="a cat is hugging a bear", **same)
+    finish(start(flags))  # a process of its own: accelerate keeps one precision for each
+    assert {tensor.dtype for tensor in load_file(tmp_path / WEIGHTS).values()} == {torch.float32}
+    assert len(list((tmp_path / "validation").iterdir())) == 4
+
+
+def test_no_report_holds_the_token(base, triplets, tmp_path):
+    flags = arguments(base, triplets, tmp_path, max_train_steps=1, report_to="tensorboard", hub_token="hf_secret")
+    script.main(flags)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"hf_secret" in file.read_bytes()]
+
+
 def test_a_hub_dataset_and_a_hub_upload(base, triplets, tmp_path, monkeypatch):
     """The Hub is simulated: the dataset comes from a local folder, the upload is noted."""
     seen = {}
