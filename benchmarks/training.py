@@ -69,8 +69,8 @@ class Encoders:
     """The frozen models beside a UNet of `SIZES`, of matching widths.
 
     Attributes:
-        resolution: pixels; text, text_2: (layers, heads, intermediate width) of the text encoders.
-        text_widths: their widths, together the UNet's context.
+        resolution: of the training images, pixels.
+        text_widths, text_layers: of both text encoders; the widths together are the UNet's context.
         vision: CLIP vision config. local_size: input side of the local encoder. vae: channels.
     """
 

@@ -153,6 +153,16 @@ def write_card(folder: Path, args, metadata: RelationMetadata, repo_id: str, cou
     prompt = args.validation_prompt or metadata.template
     widget = [{"text": prompt, "output": {"url": file.relative_to(folder).as_posix()}} for file in files] or None
     boxes = metadata.layout_prior
+    adapter = [f'"{args.relation_adapter or args.pretrained_model_name_or_path}"']
+    if args.relation_adapter is None:
+        adapter.append('subfolder="relation_adapter"')
+    if args.relation_adapter_weight_name:
+        adapter.append(f'weight_name="{args.relation_adapter_weight_name}"')
+    if args.image_encoder:
+        adapter.append(f'image_encoder="{args.image_encoder}"')
+    if args.local_image_encoder:
+        local = args.local_image_encoder
+        adapter.append(f"local_image_encoder={None if local == 'none' else repr(local)}")
     gate = "all timesteps" if args.kml_max_timestep is None else f"timesteps up to {args.kml_max_timestep}"
     description = f"""
 # RelationLoRA: {metadata.relation}
@@ -172,7 +182,7 @@ Write prompts like `{metadata.template}`; `{metadata.predicate}` carries the rel
 from relationbooth_pipeline import RelationBoothPipeline
 
 pipe = RelationBoothPipeline.from_pretrained("{args.pretrained_model_name_or_path}")
-pipe.load_relation_adapter("{args.relation_adapter or args.pretrained_model_name_or_path}")
+pipe.load_relation_adapter({", ".join(adapter)})
 pipe.load_lora_weights("{repo_id}", weight_name="{WEIGHT_NAME}")
 image = pipe(
     "{prompt}",

@@ -133,6 +133,8 @@ def test_offloading_takes_our_components_along(mode):
 
 
 def skip_if_stock_sdxl_fails():
+    """The fault is not ours where plain SDXL has it, and this cannot be mended here: accelerate rebuilds a parameter with
+    arguments that transformers' buffers do not take. The test runs again as soon as the stock pipeline does."""
     stock = StableDiffusionXLPipeline(**tiny_components())
     stock.set_progress_bar_config(disable=True)
     stock.enable_sequential_cpu_offload(device="cpu")

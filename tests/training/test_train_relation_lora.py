@@ -155,6 +155,7 @@ def test_what_a_run_leaves(whole_run):
     assert metadata.template == "a {0} is hugging a {1}"
     torch.testing.assert_close(metadata.layout_prior, [[0.0, 0.1, 0.5, 0.9], [0.5, 0.1, 1.0, 0.9]])
     card = (whole_run / "README.md").read_text()
+    assert 'subfolder="relation_adapter")' in card  # where the tiny base model keeps its adapter
     assert f"validation/step_{STEPS}_with_0.png" in card and "a {0} is hugging a {1}" in card
     names = {path.name for path in (whole_run / "validation").iterdir()}
     assert names == {f"step_{STEPS}_{kind}_0.png" for kind in ("with", "without")}
