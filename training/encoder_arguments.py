@@ -5,15 +5,10 @@ import argparse
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
 from .region_distillation import MAX_REGIONS, MAX_SPLIT
-from .run_arguments import add, add_loop_options, add_report_options, check_numbers
+from .run_arguments import LOOP_FREE_ON_RESUME, add, add_loop_options, add_report_options, check_numbers
 
 MODEL_TYPES = ("clip", "clip_vision_model")
-# A resumed run may differ in these: they change when it ends, where and how it reports, not what a step computes.
-FREE_ON_RESUME = {
-    "max_train_steps", "num_train_epochs", "resume_from_checkpoint", "checkpointing_steps", "checkpoints_total_limit",
-    "report_to", "logging_dir", "tracker_project_name", "output_dir", "gradient_checkpointing", "cache_dir",
-    "original_share", "dataloader_num_workers",
-}  # fmt: skip
+FREE_ON_RESUME = LOOP_FREE_ON_RESUME | {"original_share", "dataloader_num_workers"}
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -11,13 +11,10 @@ from relationbooth_pipeline.triplet_keypoints import check_assignments, repair_a
 from relationbooth_pipeline.triplets import Triplet, read_triplets
 
 from .relation_step import training_scheduler
-from .run_arguments import add, add_loop_options, add_report_options, check_numbers
+from .run_arguments import LOOP_FREE_ON_RESUME, add, add_loop_options, add_report_options, check_numbers
 
-# A resumed run may differ in these: they change when it ends, where and how it reports, not what a step computes.
-FREE_ON_RESUME = {
-    "max_train_steps", "num_train_epochs", "resume_from_checkpoint", "checkpointing_steps", "checkpoints_total_limit",
-    "report_to", "logging_dir", "tracker_project_name", "push_to_hub", "hub_token", "hub_model_id", "output_dir",
-    "gradient_checkpointing", "cache_dir", "validation_prompt", "validation_images", "validation_phrases",
+FREE_ON_RESUME = LOOP_FREE_ON_RESUME | {
+    "push_to_hub", "hub_token", "hub_model_id", "validation_prompt", "validation_images", "validation_phrases",
     "num_validation_images", "validation_guidance_scale", "validation_steps", "relation", "template",
 }  # fmt: skip
 

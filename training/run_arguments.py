@@ -4,6 +4,12 @@ import argparse
 
 from diffusers.utils import is_tensorboard_available, is_wandb_available
 
+# A resumed run may differ in these: they change when it ends, where and how it reports, not what a step computes.
+LOOP_FREE_ON_RESUME = {
+    "max_train_steps", "num_train_epochs", "resume_from_checkpoint", "checkpointing_steps", "checkpoints_total_limit",
+    "report_to", "logging_dir", "tracker_project_name", "output_dir", "gradient_checkpointing", "cache_dir",
+}  # fmt: skip
+
 
 def add(group, name: str, kind=str, default=None, help: str = "", **more) -> None:
     """`--name` on `group`; `kind` bool makes it a switch."""

@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.allocations import peak_allocated
-from benchmarks.training import TrainingComparison, main, step_bytes
+from benchmarks.training import main, step_bytes
+from benchmarks.training_models import TrainingComparison
 
 MIB = 2**20
 

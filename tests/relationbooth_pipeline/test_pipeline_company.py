@@ -133,8 +133,9 @@ def test_offloading_takes_our_components_along(mode):
 
 
 def skip_if_stock_sdxl_fails():
-    """The fault is not ours where plain SDXL has it, and this cannot be mended here: accelerate rebuilds a parameter with
-    arguments that transformers' buffers do not take. The test runs again as soon as the stock pipeline does."""
+    """A fault that plain SDXL shows too is not ours: accelerate 1.15 hands transformers 5.24's buffers keywords that
+    they do not take. The test runs again as soon as the stock pipeline does.
+    """
     stock = StableDiffusionXLPipeline(**tiny_components())
     stock.set_progress_bar_config(disable=True)
     stock.enable_sequential_cpu_offload(device="cpu")

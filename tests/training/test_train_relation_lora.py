@@ -1,13 +1,9 @@
 """The training script as a user runs it: in processes of its own, killed, resumed, in parallel."""
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,85 +13,25 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_lora import read_relation_metadata
-from relationbooth_pipeline.triplets import read_triplets, write_metadata
 from tests.tiny import photo
-from tests.tiny_training import save_checkpoint, save_triplets
+from tests.training.conftest import RELATION_STEPS, relation_arguments
+from tests.training.programs import ROOT, finish, start
 from training import train_relation_lora_sdxl as script
 from training.checkpoints import Checkpoints
 
-ROOT = Path(__file__).parents[2]
+PROGRAM = "train_relation_lora_sdxl"
 WEIGHTS = "pytorch_lora_weights.safetensors"
-STEPS = 12
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return save_checkpoint(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def triplets(tmp_path_factory):
-    return save_triplets(tmp_path_factory.mktemp("triplets"))
-
-
-def arguments(base, triplets, output, **changes) -> list[str]:
-    values = {
-        "pretrained_model_name_or_path": base,
-        "train_data_dir": triplets,
-        "output_dir": output,
-        "resolution": 64,
-        "train_batch_size": 2,
-        "max_train_steps": STEPS,
-        "checkpointing_steps": 2,
-        "views_per_triplet": 2,
-        "learning_rate": 1e-2,
-        "lr_scheduler": "cosine",
-        "kml_weight": 0.01,
-        **changes,
-    }
-    flags = []
-    for name, value in values.items():
-        if value is not False:
-            flags += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    return flags
-
-
-def start(flags, launcher=("-m",)) -> subprocess.Popen:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": str(torch.get_num_threads()),
-        "ACCELERATE_USE_CPU": "true",
-    }
-    command = [sys.executable, *launcher, "training.train_relation_lora_sdxl", *flags]
-    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def finish(process: subprocess.Popen) -> str:
-    output = process.communicate(timeout=300)[0].decode()
-    assert process.returncode == 0, output
-    return output
-
-
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    while not path.exists():
-        assert process.poll() is None, process.communicate()[0].decode()
-        time.sleep(0.01)
-
-
-@pytest.fixture(scope="module")
-def whole_run(base, triplets, tmp_path_factory):
-    """Output folder of an uninterrupted run in this process."""
-    output = tmp_path_factory.mktemp("whole") / "run"
-    script.main(arguments(base, triplets, output, validation_prompt="a cat is hugging a bear", num_validation_images=1))
-    return output
-
-
-def test_killed_at_random_and_resumed_it_ends_with_the_same_bits(whole_run, base, triplets, tmp_path):
+def test_killed_at_random_and_resumed_it_ends_with_the_same_bits(relation_run, base, triplets, tmp_path):
     output, rng = tmp_path / "run", random.Random(0)
-    flags = [*arguments(base, triplets, output, checkpoints_total_limit=2), "--resume_from_checkpoint", "latest"]
+    flags = [
+        *relation_arguments(base, triplets, output, checkpoints_total_limit=2),
+        "--resume_from_checkpoint",
+        "latest",
+    ]
     for step in (2, 6):
-        process = start(flags)
+        process = start(PROGRAM, flags)
         # The hidden folder exists while a checkpoint is being written: a kill right then, or a little later.
         unfinished = Checkpoints(output).unfinished(step)
         while not unfinished.exists() and not Checkpoints(output).path(step).exists():
@@ -104,16 +40,18 @@ def test_killed_at_random_and_resumed_it_ends_with_the_same_bits(whole_run, base
         process.kill()
         process.communicate()
         assert not (output / WEIGHTS).exists()
-    finish(start(flags))
-    expected, found = load_file(whole_run / WEIGHTS), load_file(output / WEIGHTS)
+    finish(start(PROGRAM, flags))
+    expected, found = load_file(relation_run / WEIGHTS), load_file(output / WEIGHTS)
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
-    assert Checkpoints(output).steps() == [STEPS - 2, STEPS]
+    assert Checkpoints(output).steps() == [RELATION_STEPS - 2, RELATION_STEPS]
 
 
 def test_sigterm_saves_and_leaves(base, triplets, tmp_path):
-    process = start(arguments(base, triplets, tmp_path, max_train_steps=10_000, checkpointing_steps=5_000))
+    process = start(
+        PROGRAM, relation_arguments(base, triplets, tmp_path, max_train_steps=10_000, checkpointing_steps=5_000)
+    )
     try:
         # The bar is printed once steps run; the first step's line tells that the handler is in place.
         seen = b""
@@ -136,10 +74,11 @@ def test_two_processes_equal_one_with_twice_the_batch(base, triplets, tmp_path, 
     same = {"max_train_steps": 2, "gradient_accumulation_steps": accumulation, "max_grad_norm": 1e9}
     # Adam's step is almost the gradient then, and not its sign, which rounding decides where a gradient is near zero.
     same |= {"adam_epsilon": 1.0, "learning_rate": 1.0, "lr_scheduler": "constant"}
-    script.main(arguments(base, triplets, tmp_path / "one", train_batch_size=4, **same))
+    script.main(relation_arguments(base, triplets, tmp_path / "one", train_batch_size=4, **same))
     # `accelerate launch --cpu --num_processes 2` starts one process (accelerate 1.15), torchrun two.
     two = start(
-        arguments(base, triplets, tmp_path / "two", **same),
+        PROGRAM,
+        relation_arguments(base, triplets, tmp_path / "two", **same),
         launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"),
     )
     assert "processes: 2" in finish(two)
@@ -149,24 +88,24 @@ def test_two_processes_equal_one_with_twice_the_batch(base, triplets, tmp_path, 
     assert max(tensor.abs().max() for name, tensor in one.items() if ".up." in name) > 1e-3  # it did learn
 
 
-def test_what_a_run_leaves(whole_run):
-    metadata = read_relation_metadata(whole_run / WEIGHTS)
+def test_what_a_run_leaves(relation_run):
+    metadata = read_relation_metadata(relation_run / WEIGHTS)
     assert (metadata.relation, metadata.predicate) == ("is hugging", "is hugging")
     assert metadata.template == "a {0} is hugging a {1}"
     torch.testing.assert_close(metadata.layout_prior, [[0.0, 0.1, 0.5, 0.9], [0.5, 0.1, 1.0, 0.9]])
-    card = (whole_run / "README.md").read_text()
+    card = (relation_run / "README.md").read_text()
     assert 'subfolder="relation_adapter")' in card  # where the tiny base model keeps its adapter
-    assert f"validation/step_{STEPS}_with_0.png" in card and "a {0} is hugging a {1}" in card
-    names = {path.name for path in (whole_run / "validation").iterdir()}
-    assert names == {f"step_{STEPS}_{kind}_0.png" for kind in ("with", "without")}
-    pictures = [(whole_run / "validation" / name).read_bytes() for name in sorted(names)]
+    assert f"validation/step_{RELATION_STEPS}_with_0.png" in card and "a {0} is hugging a {1}" in card
+    names = {path.name for path in (relation_run / "validation").iterdir()}
+    assert names == {f"step_{RELATION_STEPS}_{kind}_0.png" for kind in ("with", "without")}
+    pictures = [(relation_run / "validation" / name).read_bytes() for name in sorted(names)]
     assert pictures[0] != pictures[1]
-    assert (whole_run / "loss.png").stat().st_size > 1000
-    assert not [path for path in whole_run.iterdir() if path.name.startswith(".")]
+    assert (relation_run / "loss.png").stat().st_size > 1000
+    assert not [path for path in relation_run.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("pipeline_class", [RelationBoothPipeline, StableDiffusionXLPipeline])
-def test_the_file_loads_here_and_in_plain_sdxl(whole_run, base, pipeline_class):
+def test_the_file_loads_here_and_in_plain_sdxl(relation_run, base, pipeline_class):
     pipe = pipeline_class.from_pretrained(base)
     pipe.set_progress_bar_config(disable=True)
     options = {"height": 64, "width": 64, "num_inference_steps": 2, "output_type": "pt"}
@@ -175,14 +114,14 @@ def test_the_file_loads_here_and_in_plain_sdxl(whole_run, base, pipeline_class):
         return pipe("a cat is hugging a bear", generator=torch.Generator().manual_seed(0), **options).images
 
     without = draw()
-    pipe.load_lora_weights(whole_run, weight_name=WEIGHTS, adapter_name="hug")
+    pipe.load_lora_weights(relation_run, weight_name=WEIGHTS, adapter_name="hug")
     assert not torch.equal(draw(), without)
     pipe.unload_lora_weights()
     assert torch.equal(draw(), without)
 
 
 def test_the_loss_of_a_run_is_logged(base, triplets, tmp_path):
-    script.main(arguments(base, triplets, tmp_path, max_train_steps=1, report_to="tensorboard"))
+    script.main(relation_arguments(base, triplets, tmp_path, max_train_steps=1, report_to="tensorboard"))
     assert list((tmp_path / "logs").rglob("events.out.tfevents*"))
 
 
@@ -198,85 +137,17 @@ def test_a_loss_that_is_not_finite_names_step_and_sample(base, triplets, tmp_pat
     with pytest.raises(
         SystemExit, match=r"the loss of step \d+ is not finite for .*line 3\. The weights before it are"
     ):
-        script.main(arguments(base, triplets, tmp_path))
+        script.main(relation_arguments(base, triplets, tmp_path))
     (step,) = {s for s in Checkpoints(tmp_path).steps() if s % 2} or {Checkpoints(tmp_path).steps()[-1]}
     assert Checkpoints(tmp_path).resume("latest") == step
     saved = load_file(Checkpoints(tmp_path).path(step) / WEIGHTS)
     assert all(torch.isfinite(tensor).all() for tensor in saved.values())
 
 
-class Refusal(Exception):
-    pass
-
-
-@pytest.fixture
-def no_models(monkeypatch):
-    """Loading a model is an error here: refusals come first."""
-
-    def refuse(*args, **kwargs):
-        raise Refusal("a model is being loaded")
-
-    monkeypatch.setattr(script, "load_pipeline", refuse)
-
-
-def refused(flags, capsys) -> str:
-    with pytest.raises(SystemExit) as caught:
-        script.main(flags)
-    return f"{caught.value} {capsys.readouterr().err}"
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"train_data_dir": "nowhere"}, "`nowhere` holds neither `metadata.jsonl` nor `prompts.json`"),
-        ({"train_batch_size": 0}, "`--train_batch_size` must be at least 1, got 0."),
-        ({"resolution": 100}, "`--resolution` must be a multiple of 8, at least 64, got 100."),
-        ({"dataset_name": "a/b"}, "exactly one of `--train_data_dir` and `--dataset_name`"),
-        ({"checkpoints_total_limit": 0}, "`--checkpoints_total_limit` must be at least 1, got 0"),
-        ({"resume_from_checkpoint": "checkpoint-7"}, "must be 'latest' or one of none"),
-        ({"report_to": "wandb", "hub_token": "x"}, "`--hub_token` would be sent to wandb"),
-        ({"validation_images": "a.png"}, "need `--validation_prompt`"),
-        ({"validation_prompt": "a cat is hugging a dog"}, "must name bear: its image prompts show them"),
-        ({"kml_weight": -1}, "`--kml_weight` must be at least 0, got -1.0."),
-    ],
-)
-def test_bad_arguments_are_refused_before_any_model(no_models, base, triplets, tmp_path, capsys, changes, message):
-    assert message in refused(arguments(base, triplets, tmp_path / "run", **changes), capsys)
-
-
-def test_another_run_in_the_folder_is_refused(no_models, whole_run, base, triplets, capsys):
-    flags = arguments(base, triplets, whole_run)
-    assert "holds another run. Go on with it" in refused(flags, capsys)
-    other = [*arguments(base, triplets, whole_run, learning_rate=0.5), "--resume_from_checkpoint", "latest"]
-    assert "--learning_rate 0.01 → 0.5" in refused(other, capsys)
-
-
-def test_swapped_keypoints_are_refused_and_repaired(no_models, base, tmp_path, capsys):
-    folder = save_triplets(tmp_path / "triplets")
-    rows = read_triplets(folder)
-    rows[0].keypoints = rows[0].keypoints.flip(0)
-    write_metadata(folder, rows)
-    flags = arguments(base, folder, tmp_path / "run")
-    assert "the keypoints of metadata.jsonl line 1" in refused(flags, capsys) or "line 1" in refused(flags, capsys)
-    with pytest.raises(Refusal):  # accepted: it goes on to loading models
-        script.main([*flags, "--fix_keypoints"])
-
-
-def test_an_adapter_of_another_width_is_refused(no_models, base, triplets, tmp_path, capsys):
-    config = json.loads((base / "relation_adapter" / "config.json").read_text())
-    config["resampler_config"]["output_dim"] = 2048
-    (tmp_path / "adapter").mkdir()
-    (tmp_path / "adapter" / "config.json").write_text(json.dumps(config))
-    flags = arguments(base, triplets, tmp_path / "run", relation_adapter=tmp_path / "adapter")
-    assert "must be made for `cross_attention_dim` 64, the base model's; this one was made for 2048" in refused(
-        flags, capsys
-    )
-
-
 def test_validation_with_photos_of_ones_own(base, triplets, tmp_path):
     photo(3).save(tmp_path / "mine.png")
     same = {"max_train_steps": 1, "num_validation_images": 2, "report_to": "tensorboard"}
-    flags = arguments(base, triplets, tmp_path / "run", **same)
+    flags = relation_arguments(base, triplets, tmp_path / "run", **same)
     own = ["--validation_prompt", "a dog is hugging", "--validation_images", str(tmp_path / "mine.png")]
     script.main([*flags, *own, "--validation_phrases", "dog"])
     assert (tmp_path / "run" / "validation" / "step_1_with_1.png").exists()
@@ -293,14 +164,16 @@ def test_validation_with_photos_of_ones_own(base, triplets, tmp_path):
 def test_bfloat16_with_validation_on_the_way(base, triplets, tmp_path):
     """Frozen weights in bfloat16, the LoRA in float32; training goes on after the pictures."""
     same = {"mixed_precision": "bf16", "validation_steps": 1, "max_train_steps": 2, "num_validation_images": 1}
-    flags = arguments(base, triplets, tmp_path, validation_prompt="a cat is hugging a bear", **same)
-    finish(start(flags))  # a process of its own: accelerate keeps one precision for each
+    flags = relation_arguments(base, triplets, tmp_path, validation_prompt="a cat is hugging a bear", **same)
+    finish(start(PROGRAM, flags))  # a process of its own: accelerate keeps one precision for each
     assert {tensor.dtype for tensor in load_file(tmp_path / WEIGHTS).values()} == {torch.float32}
     assert len(list((tmp_path / "validation").iterdir())) == 4
 
 
 def test_no_report_holds_the_token(base, triplets, tmp_path):
-    flags = arguments(base, triplets, tmp_path, max_train_steps=1, report_to="tensorboard", hub_token="hf_secret")
+    flags = relation_arguments(
+        base, triplets, tmp_path, max_train_steps=1, report_to="tensorboard", hub_token="hf_secret"
+    )
     script.main(flags)
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"hf_secret" in file.read_bytes()]
 
@@ -319,7 +192,7 @@ def test_a_hub_dataset_and_a_hub_upload(base, triplets, tmp_path, monkeypatch):
     monkeypatch.setattr("training.relation_arguments.snapshot_download", download)
     monkeypatch.setattr(script, "create_repo", lambda *args, **kwargs: Repository)
     monkeypatch.setattr(script, "upload_folder", lambda **kwargs: seen.update(kwargs))
-    flags = arguments(base, triplets, tmp_path / "run", max_train_steps=1, push_to_hub=True)
+    flags = relation_arguments(base, triplets, tmp_path / "run", max_train_steps=1, push_to_hub=True)
     at = flags.index("--train_data_dir")
     script.main([*flags[:at], "--dataset_name", "someone/hugs", *flags[at + 2 :]])
     assert seen["dataset"] == ("someone/hugs", "dataset")
@@ -327,9 +200,9 @@ def test_a_hub_dataset_and_a_hub_upload(base, triplets, tmp_path, monkeypatch):
     assert Repository.repo_id in (tmp_path / "run" / "README.md").read_text()
 
 
-def test_the_file_loads_through_the_folder_door(whole_run, base):
+def test_the_file_loads_through_the_folder_door(relation_run, base):
     folder = str(ROOT / "relationbooth_pipeline")
     pipe = DiffusionPipeline.from_pretrained(base, custom_pipeline=folder, trust_remote_code=True)
-    pipe.load_lora_weights(whole_run, weight_name=WEIGHTS, adapter_name="hug")
+    pipe.load_lora_weights(relation_run, weight_name=WEIGHTS, adapter_name="hug")
     assert pipe.heaviest_relation().relation == "is hugging"
-    torch.testing.assert_close(pipe.layout(2), read_relation_metadata(whole_run / WEIGHTS).layout_prior)
+    torch.testing.assert_close(pipe.layout(2), read_relation_metadata(relation_run / WEIGHTS).layout_prior)

@@ -1,0 +1,64 @@
+"""What `train_relation_lora_sdxl.py` refuses, before it loads any model."""
+
+import json
+
+import pytest
+
+from relationbooth_pipeline.triplets import read_triplets, write_metadata
+from tests.tiny_training import save_triplets
+from tests.training.conftest import relation_arguments
+from tests.training.programs import Refusal, refuse_loading, refused
+from training import train_relation_lora_sdxl as script
+
+
+@pytest.fixture
+def no_models(monkeypatch):
+    monkeypatch.setattr(script, "load_pipeline", refuse_loading)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"train_data_dir": "nowhere"}, "`nowhere` holds neither `metadata.jsonl` nor `prompts.json`"),
+        ({"train_batch_size": 0}, "`--train_batch_size` must be at least 1, got 0."),
+        ({"resolution": 100}, "`--resolution` must be a multiple of 8, at least 64, got 100."),
+        ({"dataset_name": "a/b"}, "exactly one of `--train_data_dir` and `--dataset_name`"),
+        ({"checkpoints_total_limit": 0}, "`--checkpoints_total_limit` must be at least 1, got 0"),
+        ({"resume_from_checkpoint": "checkpoint-7"}, "must be 'latest' or one of none"),
+        ({"report_to": "wandb", "hub_token": "x"}, "`--hub_token` would be sent to wandb"),
+        ({"validation_images": "a.png"}, "need `--validation_prompt`"),
+        ({"validation_prompt": "a cat is hugging a dog"}, "must name bear: its image prompts show them"),
+        ({"kml_weight": -1}, "`--kml_weight` must be at least 0, got -1.0."),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_model(no_models, base, triplets, tmp_path, capsys, changes, message):
+    assert message in refused(script, relation_arguments(base, triplets, tmp_path / "run", **changes), capsys)
+
+
+def test_another_run_in_the_folder_is_refused(no_models, relation_run, base, triplets, capsys):
+    flags = relation_arguments(base, triplets, relation_run)
+    assert "holds another run. Go on with it" in refused(script, flags, capsys)
+    other = [*relation_arguments(base, triplets, relation_run, learning_rate=0.5), "--resume_from_checkpoint", "latest"]
+    assert "--learning_rate 0.01 → 0.5" in refused(script, other, capsys)
+
+
+def test_swapped_keypoints_are_refused_and_repaired(no_models, base, tmp_path, capsys):
+    folder = save_triplets(tmp_path / "triplets")
+    rows = read_triplets(folder)
+    rows[0].keypoints = rows[0].keypoints.flip(0)
+    write_metadata(folder, rows)
+    flags = relation_arguments(base, folder, tmp_path / "run")
+    assert "the keypoints of line 1 in" in refused(script, flags, capsys)
+    with pytest.raises(Refusal):  # accepted: it goes on to loading models
+        script.main([*flags, "--fix_keypoints"])
+
+
+def test_an_adapter_of_another_width_is_refused(no_models, base, triplets, tmp_path, capsys):
+    config = json.loads((base / "relation_adapter" / "config.json").read_text())
+    config["resampler_config"]["output_dim"] = 2048
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "config.json").write_text(json.dumps(config))
+    flags = relation_arguments(base, triplets, tmp_path / "run", relation_adapter=tmp_path / "adapter")
+    assert "must be made for `cross_attention_dim` 64, the base model's; this one was made for 2048" in refused(
+        script, flags, capsys
+    )
