@@ -13,6 +13,7 @@ import argparse
 import json
 import platform
 import sys
+from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -23,6 +24,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from relationbooth_pipeline import LocalImageEncoder
 
+from .allocations import peak_allocated
 from .compiled_graphs import count_by_depth
 from .meters import Meter
 from .statistics import Verdict, alternate, paired_ratio, summary
@@ -103,20 +105,38 @@ def verdicts(seconds: dict[str, list[float]]) -> list[Verdict]:
 
 @torch.no_grad()
 def measure_encoders(device, dtype, rounds: int = 1, config: dict = CLIP_BIG_G, side: int = DENSE_SIDE) -> dict:
-    """Seconds per image prompt of the image encoder and of the local image encoder, with random weights."""
+    """Seconds and bytes per image prompt of the image encoder and of the local image encoder, with random weights.
+
+    Returns:
+        {name: {"median_s", …, "counted_bytes": weights and activations, counted on the meta device}}.
+    """
     meter = Meter(device)
-    with built_in(dtype, device):
-        encoder = LocalImageEncoder(CLIPVisionConfig(**config)).eval()
-        small, large = (torch.randn(1, 3, pixels, pixels) for pixels in (config["image_size"], side))
     # One tower serves both: the local encoder is the same model, read densely.
     plain = CLIPVisionModelWithProjection.forward
-    runs = {
-        f"image encoder, {config['image_size']}²": lambda: plain(encoder, small, output_hidden_states=True),
-        f"local image encoder, {side}²": lambda: encoder(large),
+    reads = {
+        f"image encoder, {config['image_size']}²": (
+            config["image_size"],
+            lambda encoder, pixels: plain(encoder, pixels, output_hidden_states=True),
+        ),
+        f"local image encoder, {side}²": (side, LocalImageEncoder.dense_features),  # pooling it costs next to nothing
     }
-    for run in runs.values():
+
+    def tower():
+        return LocalImageEncoder(CLIPVisionConfig(**config)).eval()
+
+    def counted(pixels, read):
+        with built_in(dtype, "meta"):
+            encoder, image = tower(), torch.randn(1, 3, pixels, pixels)
+        return lambda: read(encoder, image)
+
+    result = {name: {"counted_bytes": peak_allocated(partial(counted, *read))} for name, read in reads.items()}
+    with built_in(dtype, device):
+        encoder, images = tower(), {name: torch.randn(1, 3, pixels, pixels) for name, (pixels, _) in reads.items()}
+    runs = {name: partial(read, encoder, images[name]) for name, (_, read) in reads.items()}
+    for name, run in runs.items():
         run()
-    return {name: summary([meter.seconds(run) for _ in range(rounds)]) for name, run in runs.items()}
+        result[name] |= summary([meter.seconds(run) for _ in range(rounds)])
+    return result
 
 
 def print_steps(console: Console, report: dict) -> None:
@@ -176,7 +196,10 @@ def main(arguments: list[str] | None = None) -> int:
         print_steps(console, report["sizes"][-1])
     if not options.skip_encoders:
         report["encoders"] = measure_encoders(options.device, dtype or torch.bfloat16)
-        times = "; ".join(f"{name}: {row['median_s']:.2f} s" for name, row in report["encoders"].items())
+        rows = report["encoders"].items()
+        times = "; ".join(
+            f"{n}: {row['median_s']:.2f} s, {row['counted_bytes'] / MIB:.0f} MiB counted" for n, row in rows
+        )
         console.print(f"encoders, CLIP ViT-bigG/14, per image prompt, once per generation: {times}", highlight=False)
     if not options.skip_graphs:
         report["graphs"] = count_by_depth(image_prompts=FEW, device=options.device)

@@ -101,6 +101,15 @@ class RelationAdapter(ModelMixin, ConfigMixin):
                 f"{expected.get(odd)} in the adapter. Load the base that the adapter was trained on."
             )
 
+    def check_local_tokens(self, count: int, width: int) -> None:
+        """Raise a ValueError unless local tokens of this number and width are what the adapter reads."""
+        grid, expected = self.config.local_grid, self.resampler.local_width
+        if count != grid**2 or width != expected:
+            raise ValueError(
+                f"this adapter reads {grid}·{grid} local tokens of width {expected} per object, got {count} of width "
+                f"{width}. Encode the image prompts again, with the local encoder and `local_grid` of this adapter."
+            )
+
     def forward(
         self,
         image_tokens: torch.Tensor,
@@ -118,11 +127,15 @@ class RelationAdapter(ModelMixin, ConfigMixin):
             phrase_embeds: first text encoder's pooled output of each phrase, (B, N, ·).
             boxes: XYXY in [0, 1], (B, N, 4).
             scales: γ of each object, (B, N).
-            local_tokens: (B, N, T', E), or None.
+            local_tokens: (B, N, k·k, E'), or None.
             drop_grounding: bool, (B,): see `LocalTokenResampler`.
         Returns:
             {D: (2, layers of width D, B, S, D)}; index 0 of the first axis is K, 1 is γ·V.
+        Raises:
+            ValueError: local tokens of another number or width than the adapter was made for.
         """
+        if local_tokens is not None:
+            self.check_local_tokens(local_tokens.shape[-2], local_tokens.shape[-1])
         batch, objects = boxes.shape[:2]
 
         def rows(tensor):

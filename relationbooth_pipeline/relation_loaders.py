@@ -171,8 +171,11 @@ def load_model(model_class: type, source, **options) -> torch.nn.Module:
 
 def check_widths(adapter: RelationAdapter, image_encoder, local_image_encoder) -> None:
     """Raise a ValueError when an encoder's width is not what the adapter reads."""
-    expected = adapter.resampler.config.embedding_dim
-    for name, encoder in (("image_encoder", image_encoder), ("local_image_encoder", local_image_encoder)):
+    resampler = adapter.resampler
+    for name, encoder, expected in (
+        ("image_encoder", image_encoder, resampler.config.embedding_dim),
+        ("local_image_encoder", local_image_encoder, resampler.local_width),
+    ):
         if encoder is not None and encoder.config.hidden_size != expected:
             raise ValueError(
                 f"`{name}` must have width {expected} for this adapter, got {encoder.config.hidden_size}. Use the "

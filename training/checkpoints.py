@@ -137,8 +137,22 @@ def save_state(accelerator, checkpoints: Checkpoints, step: int) -> None:
     accelerator.wait_for_everyone()
 
 
-def check_writable(folder: str | Path) -> None:
-    """Raise a ValueError unless files can be made in `folder` (made if missing)."""
+def move_into(folder: Path, fresh: Path, last: str) -> None:
+    """Everything in `fresh` into `folder`, flushed; the file `last`, without which nothing loads, goes first and comes
+    last, so a reader finds a whole result or none."""
+    (folder / last).unlink(missing_ok=True)
+    for path in [*fresh.rglob("*"), fresh]:
+        flush(path)
+    for path in sorted(fresh.iterdir(), key=lambda path: (path.name == last, path.name)):
+        target = folder / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(path, target)
+    flush(folder)
+
+
+def check_writable(folder: str | Path, argument: str = "--output_dir") -> None:
+    """Raise a ValueError unless files can be made in `folder` (made if missing), which `argument` named."""
     folder = Path(folder)
     probe = folder / ".write-test"
     try:
@@ -147,7 +161,7 @@ def check_writable(folder: str | Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ValueError(
-            f"`--output_dir` must be a writable folder, got `{folder}` ({error}). Choose another."
+            f"`{argument}` must be a writable folder, got `{folder}` ({error}). Choose another."
         ) from error
 
 

@@ -1,22 +1,22 @@
 """Arguments of `train_relation_lora_sdxl.py`: the names of the diffusers examples, and ours beside them."""
 
 import argparse
-from pathlib import Path
 
-from diffusers import DDPMScheduler, UNet2DConditionModel
-from huggingface_hub import snapshot_download
-
-from relationbooth_pipeline import RelationAdapter
 from relationbooth_pipeline.triplet_keypoints import check_assignments, repair_assignments
-from relationbooth_pipeline.triplets import Triplet, read_triplets
+from relationbooth_pipeline.triplets import Triplet
 
-from .relation_step import training_scheduler
-from .run_arguments import LOOP_FREE_ON_RESUME, add, add_loop_options, add_report_options, check_numbers
+from .run_arguments import add, add_loop_options, add_report_options, check_numbers
+from .triplet_arguments import (
+    TRIPLETS_FREE_ON_RESUME,
+    add_base_options,
+    add_triplet_options,
+    add_validation_options,
+    check_base_and_adapter,
+    check_triplet_options,
+    read_triplet_source,
+)
 
-FREE_ON_RESUME = LOOP_FREE_ON_RESUME | {
-    "push_to_hub", "hub_token", "hub_model_id", "validation_prompt", "validation_images", "validation_phrases",
-    "num_validation_images", "validation_guidance_scale", "validation_steps", "relation", "template",
-}  # fmt: skip
+FREE_ON_RESUME = TRIPLETS_FREE_ON_RESUME | {"push_to_hub", "hub_model_id", "relation", "template"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,26 +25,14 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
 
-    base = parser.add_argument_group("base model and adapter")
-    add(base, "pretrained_model_name_or_path", required=True, help="SDXL folder or Hub repository")
-    add(base, "pretrained_vae_model_name_or_path", help="a better VAE, e.g. madebyollin/sdxl-vae-fp16-fix")
-    add(base, "revision")
-    add(base, "variant", help="fp16, for repositories that hold such files")
-    add(base, "cache_dir")
+    base = add_base_options(parser)
     add(base, "relation_adapter", help="folder or repository of the adapter; default: the base model's own")
     add(base, "relation_adapter_weight_name", help="MS-Diffusion's file there: ms_adapter.bin")
     add(base, "image_encoder", help="CLIP vision model of the adapter; default: the adapter's own")
     add(base, "local_image_encoder", help="dense CLIP for local tokens; none: without; default: the adapter's own")
 
-    data = parser.add_argument_group("triplets")
-    add(data, "train_data_dir", help="folder of triplets; `relationbooth triplets check` it first")
-    add(data, "dataset_name", help="Hub dataset that holds such a folder, instead")
+    data = add_triplet_options(parser, views_per_triplet=8)
     add(data, "fix_keypoints", bool, help="put clearly swapped keypoints in order instead of refusing them")
-    add(data, "resolution", int, 1024, "side of the square whose area every view has; pixels")
-    add(data, "views_per_triplet", int, 8, "random crops encoded of each triplet")
-    add(data, "largest_zoom", float, 1.15, "of a random crop")
-    add(data, "center_crop", bool, help="no random crops")
-    add(data, "random_flip", bool, help="mirror half of the views; not for relations that tell left from right")
 
     method = parser.add_argument_group("method")
     add(method, "rank", int, 4)
@@ -69,15 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     report = parser.add_argument_group("reports")
-    add(report, "validation_prompt", help="draw it with and without the LoRA, from the same seeds")
-    add(report, "validation_images", nargs="+", help="image prompts for it; default: those of the first triplet")
-    add(report, "validation_phrases", nargs="+", help="their phrases")
-    add(report, "num_validation_images", int, 4)
-    add(report, "validation_guidance_scale", float, 5.0)
-    add(report, "validation_steps", int, help="every so many steps; default: at the end only")
+    add_validation_options(report, "LoRA")
     add_report_options(report, project="relation-lora")
     add(report, "push_to_hub", bool)
-    add(report, "hub_token")
     add(report, "hub_model_id", help="repository; default: the output folder's name")
     return parser
 
@@ -87,51 +69,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(arguments)
 
-    def must(holds: bool, message: str):
-        if not holds:
-            parser.error(message)
-
-    must(
-        (args.train_data_dir is None) != (args.dataset_name is None),
-        "exactly one of `--train_data_dir` and `--dataset_name` must be given.",
-    )
-    must(
-        not (args.report_to == "wandb" and args.hub_token),
-        "`--hub_token` would be sent to wandb with the arguments. Use `hf auth login` instead of it.",
-    )
+    check_triplet_options(parser, args)
     check_numbers(
         parser,
         args,
         at_least_one=("rank", "views_per_triplet", "num_validation_images"),
         not_negative=("kml_weight", "predicate_attention_weight", "image_prompt_scale"),
     )
-    must(args.resolution % 8 == 0 and args.resolution >= 64, f"`--resolution` must be a multiple of 8, at least 64, "
-         f"got {args.resolution}.")  # fmt: skip
-    must(args.largest_zoom >= 1, f"`--largest_zoom` must be at least 1, got {args.largest_zoom}.")
-    must(
-        args.validation_prompt is not None or not (args.validation_images or args.validation_phrases),
-        "`--validation_images` and `--validation_phrases` need `--validation_prompt`.",
-    )
-    given = [len(args.validation_images or []), len(args.validation_phrases or [])]
-    must(given[0] == given[1], f"`--validation_images` and `--validation_phrases` must be as many, got {given}.")
     return args
 
 
 def load_triplets(args) -> list[Triplet]:
     """The triplets, every fault reported at once; clearly swapped keypoints are refused or put in order."""
-    folder = args.train_data_dir
-    if args.dataset_name is not None:
-        folder = args.dataset_name
-        if not Path(folder).is_dir():
-            folder = snapshot_download(folder, repo_type="dataset", cache_dir=args.cache_dir, token=args.hub_token)
-    triplets = read_triplets(folder)
-    phrases = args.validation_phrases or triplets[0].phrases
-    absent = [phrase for phrase in phrases if phrase not in (args.validation_prompt or phrase)]
-    if absent:
-        raise ValueError(
-            f"`--validation_prompt` {args.validation_prompt!r} must name {', '.join(absent)}: its image prompts show "
-            "them. Those of the first triplet are used; `--validation_images` and `--validation_phrases` give others."
-        )
+    folder, triplets = read_triplet_source(args)
     if args.fix_keypoints:
         return repair_assignments(triplets)
     swapped = [t.name for t, (verdict, _) in zip(triplets, check_assignments(triplets)) if verdict == "swapped"]
@@ -144,24 +94,5 @@ def load_triplets(args) -> list[Triplet]:
 
 
 def check_before_loading(args) -> None:
-    """What configs alone can tell: base and adapter fit together, the scheduler is one we can train on.
-
-    Raises:
-        ValueError: with what to use instead.
-    """
-    base = {"revision": args.revision, "cache_dir": args.cache_dir, "token": args.hub_token}
-    unet = UNet2DConditionModel.load_config(args.pretrained_model_name_or_path, subfolder="unet", **base)
-    if unet.get("addition_embed_type") != "text_time":
-        raise ValueError(
-            f"`--pretrained_model_name_or_path` must be an SDXL model, got one with `addition_embed_type` "
-            f"{unet.get('addition_embed_type')!r}."
-        )
-    training_scheduler(DDPMScheduler.load_config(args.pretrained_model_name_or_path, subfolder="scheduler", **base))
-    if args.relation_adapter is not None and args.relation_adapter_weight_name is None:
-        config = RelationAdapter.load_config(args.relation_adapter, cache_dir=args.cache_dir, token=args.hub_token)
-        found, expected = config["resampler_config"]["output_dim"], unet["cross_attention_dim"]
-        if found != expected:
-            raise ValueError(
-                f"`--relation_adapter` must be made for `cross_attention_dim` {expected}, the base model's; this one "
-                f"was made for {found}."
-            )
+    """`check_base_and_adapter`; MS-Diffusion's file has no config to check."""
+    check_base_and_adapter(args, args.relation_adapter is not None and args.relation_adapter_weight_name is None)

@@ -1,11 +1,10 @@
-"""What a RelationLoRA run leaves behind: the weights with their header, validation pictures, a loss curve, a card."""
+"""What a RelationLoRA run leaves behind: the weights with their header, validation pictures, a card."""
 
 import os
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
@@ -13,9 +12,10 @@ from huggingface_hub import ModelCard, ModelCardData
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
-from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME, RelationMetadata, write_relation_metadata
 from relationbooth_pipeline.triplets import Triplet
+
+from .run_pictures import draw_pictures, validation_prompts
 
 CARD_TAGS = [
     "text-to-image",
@@ -27,8 +27,6 @@ CARD_TAGS = [
     "stable-diffusion-xl-diffusers",
     "relationbooth",
 ]
-CURVE_SPAN = 20  # steps of the running mean in the loss curve
-VALIDATION_STEPS = 30  # of denoising
 
 
 def relation_metadata(triplets: list[Triplet], relation: str | None, template: str | None) -> RelationMetadata:
@@ -88,63 +86,18 @@ def save_relation_lora(unet, folder: str | Path, metadata: RelationMetadata | No
 @torch.no_grad()
 def draw_validation(pipe, args, triplets: list[Triplet], metadata: RelationMetadata) -> dict[str, list[Image.Image]]:
     """Pictures of the validation prompt by {"without", "with"} the LoRA; picture k of both has seed + k."""
-    if args.validation_images:
-        images, phrases = [open_image(file) for file in args.validation_images], args.validation_phrases
-    else:
-        images, phrases = [open_image(file) for file in triplets[0].image_prompts], triplets[0].phrases
+    images, phrases, _ = validation_prompts(args, triplets)
     prior = metadata.layout_prior
-    encoded = pipe.encode_image_prompts(images, phrases)
+    conditioning = {
+        "image_prompts": pipe.encode_image_prompts(images, phrases),
+        "boxes": prior if len(prior) == len(images) else None,
+        "image_prompt_scale": args.image_prompt_scale,
+    }
     pictures: dict[str, list[Image.Image]] = {}
-    rescale = 0.5 if pipe.scheduler.config.get("rescale_betas_zero_snr") else 0.0
     for name in ("without", "with"):
         (pipe.unet.disable_adapters if name == "without" else pipe.unet.enable_adapters)()
-        pictures[name] = [
-            pipe(
-                args.validation_prompt,
-                image_prompts=encoded,
-                boxes=prior if len(prior) == len(images) else None,
-                image_prompt_scale=args.image_prompt_scale,
-                height=args.resolution,
-                width=args.resolution,
-                num_inference_steps=VALIDATION_STEPS,
-                guidance_scale=args.validation_guidance_scale,
-                guidance_rescale=rescale,
-                generator=torch.Generator().manual_seed(args.seed + k),
-            ).images[0]
-            for k in range(args.num_validation_images)
-        ]
+        pictures[name] = draw_pictures(pipe, args, **conditioning)
     return pictures
-
-
-def log_validation(accelerator, pictures: dict[str, list[Image.Image]], step: int, folder: Path) -> None:
-    """PNG files in `folder`/validation, and the same to the trackers."""
-    (folder / "validation").mkdir(exist_ok=True)
-    for name, images in pictures.items():
-        for k, image in enumerate(images):
-            image.save(folder / "validation" / f"step_{step}_{name}_{k}.png")
-    arrays = {name: np.stack([np.asarray(image) for image in images]) for name, images in pictures.items()}
-    for tracker in accelerator.trackers:
-        layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-        tracker.log_images(arrays, step, **layout)
-
-
-def plot_losses(history: list[dict[str, float]], path: Path) -> None:
-    """The loss and its parts over the steps, each with a running mean."""
-    from matplotlib.figure import Figure
-
-    names = [name for name in history[0] if any(row[name] for row in history)]
-    figure = Figure(figsize=(8, 2.4 * len(names)), layout="constrained")
-    steps = range(1, len(history) + 1)
-    for axes, name in zip(figure.subplots(len(names), sharex=True, squeeze=False)[:, 0], names):
-        values = [row[name] for row in history]
-        means = [sum(values[max(0, i - CURVE_SPAN) : i]) / min(i, CURVE_SPAN) for i in steps]
-        axes.plot(steps, values, color="#9aa0a6", linewidth=0.7, label="step")
-        axes.plot(steps, means, color="#1a73e8", linewidth=1.6, label=f"mean of {CURVE_SPAN} steps")
-        axes.set_ylabel(name)
-        axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("step")
-    figure.axes[0].legend(frameon=False, loc="upper right")
-    figure.savefig(path, dpi=120)
 
 
 def write_card(folder: Path, args, metadata: RelationMetadata, repo_id: str, count: int, step: int) -> None:

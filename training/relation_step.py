@@ -128,6 +128,12 @@ def denoising_loss(output, target, timesteps, scheduler, snr_gamma: float | None
     return loss * weight.nan_to_num(1.0)
 
 
+def prediction_target(scheduler, latents, noise, timesteps) -> torch.Tensor:
+    """What the UNet should answer: noise, velocity or latents, as the scheduler's `prediction_type` says."""
+    target = {"epsilon": noise, "sample": latents}.get(scheduler.config.prediction_type)
+    return scheduler.get_velocity(latents, noise, timesteps) if target is None else target
+
+
 def step_losses(
     unet,
     batch: CachedView,
@@ -152,9 +158,7 @@ def step_losses(
     latents = batch.latent_mean + batch.latent_std * posterior_noise
     noisy = scheduler.add_noise(latents, noise, timesteps)
     kind = scheduler.config.prediction_type
-    target = {"epsilon": noise, "sample": latents}.get(kind)
-    if target is None:
-        target = scheduler.get_velocity(latents, noise, timesteps)
+    target = prediction_target(scheduler, latents, noise, timesteps)
     if attention is not None:
         attention.start(batch.predicate, batch.size)
     output = unet(

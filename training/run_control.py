@@ -100,6 +100,41 @@ def start_trackers(accelerator: Accelerator, args) -> None:
         accelerator.init_trackers(args.tracker_project_name, told)
 
 
+def optimizer_step(
+    accelerator: Accelerator, args, model, trained, optimizer, schedule, step: int, losses_of, name_of
+) -> dict[str, float]:
+    """Optimizer step `step` over all accumulated batches of all processes.
+
+    Args:
+        model: prepared; what accumulates. trained: its weights that train.
+        schedule: a `BatchSchedule` of the whole step: batch by batch, and in each process by process.
+        losses_of: the draws of one batch → (scalar, {"loss" and others: (B,), detached}).
+        name_of: draw → what a message calls it.
+    Returns:
+        Mean of every entry of `losses_of`.
+    Raises:
+        TrainingDiverged: a sample's loss is not finite; names the samples, and nothing was changed by their batch.
+    """
+    draws, size, values = schedule.batch(step), args.train_batch_size, []
+    for part in range(args.gradient_accumulation_steps):
+        offset = part * accelerator.num_processes * size
+        first = offset + accelerator.process_index * size
+        with accelerator.accumulate(model):
+            loss, parts = losses_of(draws[first : first + size])
+            parts = {name: accelerator.gather(value) for name, value in parts.items()}
+            if not torch.isfinite(parts["loss"]).all():
+                bad = (~torch.isfinite(parts["loss"])).nonzero().flatten().tolist()
+                names = sorted({name_of(draws[offset + i]) for i in bad})
+                raise TrainingDiverged(f"the loss of step {step + 1} is not finite for {', '.join(names)}.")
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(trained, args.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        values.append(parts)
+    return {name: torch.cat([parts[name] for parts in values]).mean().item() for name in values[0]}
+
+
 def run_steps(
     accelerator: Accelerator,
     args,

@@ -6,7 +6,6 @@ The teacher is the frozen tower itself; no labels are needed. The output folder 
 `training/README.md` tells the rest.
 """
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -21,12 +20,11 @@ from transformers import CLIPVisionModelWithProjection
 from relationbooth_pipeline import LocalImageEncoder
 from relationbooth_pipeline.relation_loaders import load_model
 
-from .checkpoints import Checkpoints, flush
+from .checkpoints import Checkpoints, move_into
 from .encoder_arguments import FREE_ON_RESUME, hub_options, parse_arguments, vision_config
 from .region_distillation import average_weights, region_distillation_loss
 from .region_pictures import RegionPlan, batches, steps_per_epoch
 from .region_sources import PictureStream, open_source
-from .relation_results import plot_losses
 from .run_control import (
     DTYPES,
     LossHistory,
@@ -37,6 +35,7 @@ from .run_control import (
     start_accelerator,
     start_trackers,
 )
+from .run_pictures import plot_losses
 
 logger = get_logger(__name__)
 TRAINED = "trained.safetensors"  # in a checkpoint: the blocks that train
@@ -118,15 +117,9 @@ def keep_trained_only(accelerator: Accelerator) -> None:
 
 def export(student: LocalImageEncoder, folder: Path) -> None:
     """The folder that `LocalImageEncoder.from_pretrained` loads, whole or not at all."""
-    (folder / CONFIG).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".encoder-") as temporary:
         student.save_pretrained(temporary)
-        names = sorted(os.listdir(temporary), key=lambda name: (name == CONFIG, name))
-        for name in names:
-            flush(Path(temporary) / name)
-        for name in names:
-            os.replace(Path(temporary) / name, folder / name)
-    flush(folder)
+        move_into(folder, Path(temporary), last=CONFIG)
 
 
 def train(args) -> None:

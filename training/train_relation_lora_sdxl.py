@@ -6,15 +6,12 @@ Everything frozen is computed once and kept on the CPU; a step is one UNet forwa
 tells the rest.
 """
 
-import contextlib
-import gc
 import os
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
-from diffusers import AutoencoderKL
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import cast_training_params
 from diffusers.utils import convert_unet_state_dict_to_peft
@@ -27,11 +24,10 @@ from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME
 
 from .checkpoints import Checkpoints
+from .frozen_pipeline import everything_on, fit_vae_for_encoding, freeze, load_base, own_forward
 from .relation_arguments import FREE_ON_RESUME, check_before_loading, load_triplets, parse_arguments
 from .relation_results import (
     draw_validation,
-    log_validation,
-    plot_losses,
     relation_metadata,
     save_relation_lora,
     write_card,
@@ -47,14 +43,16 @@ from .relation_step import (
 from .run_control import (
     DTYPES,
     LossHistory,
-    TrainingDiverged,
     open_run,
+    optimizer_step,
     run_program,
     run_steps,
     start_accelerator,
     start_trackers,
 )
+from .run_pictures import log_validation, plot_losses
 from .schedule import BatchSchedule, noise_and_timesteps
+from .triplet_arguments import view_options
 from .triplet_cache import collate, encode_triplets
 
 logger = get_logger(__name__)
@@ -62,13 +60,8 @@ logger = get_logger(__name__)
 
 def load_pipeline(args, dtype: torch.dtype) -> RelationBoothPipeline:
     """Base model, adapter and encoders, with attention ready for image prompts."""
-    hub = {"revision": args.revision, "cache_dir": args.cache_dir, "token": args.hub_token}
-    parts = {}
-    if args.pretrained_vae_model_name_or_path is not None:
-        parts["vae"] = AutoencoderKL.from_pretrained(args.pretrained_vae_model_name_or_path, dtype=dtype)
-    base = args.pretrained_model_name_or_path
-    pipe = RelationBoothPipeline.from_pretrained(base, dtype=dtype, variant=args.variant, **hub, **parts)
-    own = Path(base) / "relation_adapter"
+    pipe = load_base(args, dtype)
+    own = Path(args.pretrained_model_name_or_path) / "relation_adapter"
     adapter = args.relation_adapter or (str(own) if (own / "config.json").is_file() else None)
     if adapter is not None and (args.relation_adapter or pipe.relation_adapter is None):
         encoders = {"image_encoder": args.image_encoder or "auto"}
@@ -82,10 +75,7 @@ def load_pipeline(args, dtype: torch.dtype) -> RelationBoothPipeline:
             **encoders,
         )
     pipe.check_adapter()
-    for model in pipe.components.values():
-        if isinstance(model, torch.nn.Module):
-            model.requires_grad_(False).eval()
-    pipe.set_progress_bar_config(disable=True)
+    freeze(pipe)
     return pipe
 
 
@@ -126,33 +116,6 @@ def keep_lora_only(accelerator: Accelerator) -> None:
     accelerator.register_load_state_pre_hook(load)
 
 
-@contextlib.contextmanager
-def everything_on(pipe, device):
-    """The frozen components on `device` inside, on the CPU afterwards: they take no memory from the training."""
-    unet_device = pipe.unet.device
-    pipe.to(device)
-    try:
-        yield
-    finally:
-        for name, model in pipe.components.items():
-            if isinstance(model, torch.nn.Module):
-                model.to(unet_device if name == "unet" else "cpu")
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-@contextlib.contextmanager
-def own_forward(unet):
-    """Inside, the UNet computes in its own dtype: accelerate's wrapper returns float32, which a VAE in bf16 refuses."""
-    wrapped = unet.__dict__.pop("forward", None)
-    try:
-        yield
-    finally:
-        if wrapped is not None:
-            unet.forward = wrapped
-
-
 def train(args) -> None:
     triplets = load_triplets(args)
     check_before_loading(args)
@@ -164,17 +127,10 @@ def train(args) -> None:
     pipe = load_pipeline(args, dtype)
     scheduler = training_scheduler(pipe.scheduler.config)
     metadata = relation_metadata(triplets, args.relation, args.template)
-    view_options = {
-        "largest_zoom": args.largest_zoom,
-        "center_crop": args.center_crop,
-        "random_flip": args.random_flip,
-    }
     with everything_on(pipe, device):
-        if pipe.vae.config.force_upcast and dtype == torch.float16:
-            pipe.vae.to(torch.float32)  # SDXL's own VAE overflows in float16
-        cached = encode_triplets(
-            pipe, triplets, args.resolution, args.views_per_triplet, args.seed, args.image_prompt_scale, **view_options
-        )
+        fit_vae_for_encoding(pipe.vae)
+        views = (args.resolution, args.views_per_triplet, args.seed)
+        cached = encode_triplets(pipe, triplets, *views, args.image_prompt_scale, **view_options(args))
     pipe.vae.to(dtype)  # the pipeline upcasts it by itself where validation pictures are decoded
     unet = pipe.unet.to(device)
     trained = add_lora(unet, args.rank, args.seed)
@@ -208,30 +164,17 @@ def train(args) -> None:
     losses = LossSettings(args.kml_weight, args.kml_max_timestep, args.predicate_attention_weight, args.snr_gamma)
     attention = PredicateAttention(unet) if args.predicate_attention_weight else None
 
+    def losses_of(mine):
+        batch = collate([cached[draw.item][draw.view] for draw in mine]).to(device, dtype)
+        noise = noise_and_timesteps(mine, batch.latent_mean.shape[1:], scheduler.config.num_train_timesteps)
+        return step_losses(model, batch, *(t.to(device) for t in noise), scheduler, losses, attention)
+
     def run_step(step: int) -> dict[str, float]:
-        """One optimizer step over all accumulated batches; mean losses over all processes."""
-        draws, values = schedule.batch(step), []
-        for part in range(args.gradient_accumulation_steps):
-            first = (part * accelerator.num_processes + accelerator.process_index) * args.train_batch_size
-            mine = draws[first : first + args.train_batch_size]
-            batch = collate([cached[draw.item][draw.view] for draw in mine]).to(device, dtype)
-            noise = noise_and_timesteps(mine, batch.latent_mean.shape[1:], scheduler.config.num_train_timesteps)
-            with accelerator.accumulate(model):
-                loss, parts = step_losses(model, batch, *(t.to(device) for t in noise), scheduler, losses, attention)
-                parts = {name: accelerator.gather(value) for name, value in parts.items()}
-                if not torch.isfinite(parts["loss"]).all():
-                    bad = (~torch.isfinite(parts["loss"])).nonzero().flatten().tolist()
-                    offset = part * accelerator.num_processes * args.train_batch_size
-                    names = sorted({triplets[draws[offset + i].item].name for i in bad})
-                    raise TrainingDiverged(f"the loss of step {step + 1} is not finite for {', '.join(names)}.")
-                accelerator.backward(loss)
-                if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(trained, args.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            values.append(parts)
+        row = optimizer_step(
+            accelerator, args, model, trained, optimizer, schedule, step, losses_of, lambda d: triplets[d.item].name
+        )
         rate.step()
-        return {name: torch.cat([parts[name] for parts in values]).mean().item() for name in values[0]}
+        return row
 
     def validate(step: int) -> None:
         if args.validation_prompt is None or not accelerator.is_main_process:

@@ -120,8 +120,7 @@ def encode_view(pipe, triplet: Triplet, view: View, prompts: EncodedPrompts, ima
     """A view of the target and the adapter's K and V for its boxes."""
     mean, std = latent_posterior(pipe.vae, view.pixels[None])
     height, width = mean.shape[-2:]
-    # A crop may cut a box away altogether; the adapter wants one with an area, so a cell is left of it.
-    boxes = _with_area(view.boxes, height, width)
+    boxes = with_area(view.boxes, height, width)
     conditioning = pipe.image_prompt_kwargs(
         prompts.image_prompts,
         boxes=boxes.tolist(),
@@ -188,7 +187,8 @@ def collate(views: list[CachedView]) -> CachedView:
     return CachedView(**batch, **{name: torch.cat(tensors) for name, tensors in fields_of.items()})
 
 
-def _with_area(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def with_area(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Boxes (N, 4) that cover at least a cell of the latents: a crop may cut one away, the adapter wants an area."""
     cell = torch.tensor([1 / width, 1 / height])
     low = torch.minimum(boxes[:, :2], 1 - cell)
     return torch.cat([low, torch.maximum(boxes[:, 2:], low + cell).clamp(max=1)], dim=1)

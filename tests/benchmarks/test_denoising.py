@@ -3,12 +3,14 @@ import json
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from transformers import CLIPVisionConfig
 
 from benchmarks.compiled_graphs import graph_count
 from benchmarks.denoising import main, measure_encoders, verdicts
 from benchmarks.meters import Meter
 from benchmarks.statistics import Interval, Verdict, alternate, median_interval, paired_ratio
 from benchmarks.variants import SIZES, Comparison, tensor_bytes
+from relationbooth_pipeline import LocalImageEncoder
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +129,6 @@ def test_encoders_are_timed_at_both_sizes():
     config |= {"projection_dim": 16, "patch_size": 14, "image_size": 28}
     times = measure_encoders("cpu", torch.float32, config=config, side=56)
     assert len(times) == 2 and all(row["median_s"] > 0 for row in times.values())
+    small, large = (row["counted_bytes"] for row in times.values())
+    weights = 4 * sum(p.numel() for p in LocalImageEncoder(CLIPVisionConfig(**config)).parameters())
+    assert weights < small < large

@@ -5,9 +5,9 @@ import pytest
 from tests.tiny import photo, tiny_vision
 from tests.tiny_training import save_checkpoint, save_triplets
 from tests.training.programs import flags_of
-from training import train_local_image_encoder, train_relation_lora_sdxl
+from training import train_local_image_encoder, train_relation_adapter_sdxl, train_relation_lora_sdxl
 
-RELATION_STEPS, ENCODER_STEPS = 12, 8
+RELATION_STEPS, ENCODER_STEPS, ADAPTER_STEPS = 12, 8, 2
 
 
 def relation_arguments(base, triplets, output, **changes) -> list[str]:
@@ -39,6 +39,30 @@ def encoder_arguments(world, output, **changes) -> list[str]:
         "max_train_steps": ENCODER_STEPS,
         "checkpointing_steps": 2,
         "learning_rate": 1e-3,
+        "lr_scheduler": "cosine",
+        **changes,
+    }
+    return flags_of(values)
+
+
+def adapter_arguments(base, triplets, output, **changes) -> list[str]:
+    """Flags of `train_relation_adapter_sdxl.py` on the tiny checkpoint, with the encoders beside it."""
+    resampler = {"dim": 32, "depth": 1, "heads": 4, "dim_head": 8, "num_queries": 4}
+    values = {
+        "pretrained_model_name_or_path": base,
+        "image_encoder": base / "relation_adapter" / "image_encoder",
+        "local_image_encoder": base / "relation_adapter" / "local_image_encoder",
+        "image_prompt_size": 64,
+        "local_image_size": 112,
+        "local_grid": 2,
+        **{f"resampler_{name}": value for name, value in resampler.items()},
+        "train_data_dir": triplets,
+        "output_dir": output,
+        "resolution": 64,
+        "train_batch_size": 2,
+        "max_train_steps": ADAPTER_STEPS,
+        "checkpointing_steps": 1,
+        "learning_rate": 1e-2,
         "lr_scheduler": "cosine",
         **changes,
     }
@@ -81,4 +105,12 @@ def encoder_run(world, tmp_path_factory):
     """Output folder of an uninterrupted run."""
     output = tmp_path_factory.mktemp("whole") / "run"
     train_local_image_encoder.main(encoder_arguments(world, output))
+    return output
+
+
+@pytest.fixture(scope="session")
+def adapter_run(base, triplets, tmp_path_factory):
+    """Output folder of an uninterrupted run."""
+    output = tmp_path_factory.mktemp("whole") / "run"
+    train_relation_adapter_sdxl.main(adapter_arguments(base, triplets, output))
     return output

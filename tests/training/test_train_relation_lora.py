@@ -189,7 +189,7 @@ def test_a_hub_dataset_and_a_hub_upload(base, triplets, tmp_path, monkeypatch):
     class Repository:
         repo_id = "someone/relation-lora"
 
-    monkeypatch.setattr("training.relation_arguments.snapshot_download", download)
+    monkeypatch.setattr("training.triplet_arguments.snapshot_download", download)
     monkeypatch.setattr(script, "create_repo", lambda *args, **kwargs: Repository)
     monkeypatch.setattr(script, "upload_folder", lambda **kwargs: seen.update(kwargs))
     flags = relation_arguments(base, triplets, tmp_path / "run", max_train_steps=1, push_to_hub=True)

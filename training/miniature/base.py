@@ -5,6 +5,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionXLPipeline, U
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from .binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
 from .captions import make_caption
 from .encoders import WIDTH, AttributeHeads, attribute_loss, attribute_targets, random_phrases
 from .latents import from_tuple, scene_latents
@@ -15,8 +16,11 @@ from .training_loop import Trainer
 from .world import IMAGE_SIZE
 
 CAPTION_DROP = 0.1  # of the captions become zeros: the unconditional half of guidance
+POOLED_DROP = 0.3  # of the pooled texts: the easy way round cross-attention, which would then learn nothing
 DETAIL_WEIGHTS = {"full": 0.75, "species": 0.15, "animal": 0.10}
 PLACE_SHARE = 0.9  # of the captions name the background
+SCENE_SEED = 11
+BINDING_LOSS = 0.1  # see `binding`; the denoising loss ends near 0.2
 PHRASE_LOSS = 0.05  # keeps the pooled outputs meaningful while the UNet shapes the states below them
 GUIDANCE = {"num_inference_steps": 25, "guidance_scale": 3.0, "guidance_rescale": 0.5}
 
@@ -101,10 +105,10 @@ def encode_text(text_encoder, text_encoder_2, ids):
 
 
 def random_caption(scene, rng):
-    """A caption of a stored scene with a random amount of detail for each character."""
+    """Caption of a stored scene with a random amount of detail for each character."""
     characters = [from_tuple(values) for values in scene[0]]
     details = rng.choices(tuple(DETAIL_WEIGHTS), tuple(DETAIL_WEIGHTS.values()), k=len(characters))
-    return make_caption(characters, scene[1], scene[2] if rng.random() < PLACE_SHARE else None, details).text
+    return make_caption(characters, scene[1], scene[2] if rng.random() < PLACE_SHARE else None, details)
 
 
 def assemble(vae, text_encoder, text_encoder_2, tokenizer, unet):
@@ -129,7 +133,8 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64):
     output_dir = root / "base"
     output_dir.mkdir(parents=True, exist_ok=True)
     vae = AutoencoderKL.from_pretrained(root / "vae" / "model").eval()
-    data = scene_latents(output_dir / "latents.pt", vae, scenes, "ab", seed=11)
+    data = scene_latents(output_dir / "latents.pt", vae, scenes, "ab", seed=SCENE_SEED)
+    shares = character_shares(output_dir / "shares.pt", data["scenes"], "ab", seed=SCENE_SEED)
     tokenizer = CLIPTokenizer.from_pretrained(root / "encoders" / "tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(root / "encoders" / "text_encoder")
     text_encoder_2 = CLIPTextModelWithProjection.from_pretrained(root / "encoders" / "text_encoder_2")
@@ -138,8 +143,9 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64):
     heads.requires_grad_(False)
     torch.manual_seed(plan.seed)
     unet = build_unet()
+    unet.set_attn_processor(AttnProcessor())  # the recorder reads its scores
+    recorder = AttentionRecorder(unet)
     if unet.device.type == "cpu":  # fused attention is 40 % of the step on a CPU, through its backward pass
-        unet.set_attn_processor(AttnProcessor())
         for encoder in (text_encoder, text_encoder_2):
             encoder.set_attn_implementation("eager")
     modules = {"unet": unet, "text_encoder": text_encoder, "text_encoder_2": text_encoder_2}
@@ -150,19 +156,25 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64):
 
     def loss_of(step, rng):
         rows = [rng.randrange(len(data["scenes"])) for _ in range(batch)]
-        ids = tokenize(tokenizer, [random_caption(data["scenes"][row], rng) for row in rows])
+        captions = [random_caption(data["scenes"][row], rng) for row in rows]
+        ids = tokenize(tokenizer, [caption.text for caption in captions])
         noisy, velocity = noisy_and_velocity(
             data["latents"][rows].float(), timesteps := random_timesteps(batch), alphas
         )
         keep = (torch.rand(batch) >= CAPTION_DROP).float()
+        keep_pooled = keep * (torch.rand(batch) >= POOLED_DROP)
         with autocast():
             context, pooled = encode_text(text_encoder, text_encoder_2, ids)
-            conditions = {"text_embeds": pooled * keep[:, None], "time_ids": time_ids(batch)}
+            recorder.clear()
+            conditions = {"text_embeds": pooled * keep_pooled[:, None], "time_ids": time_ids(batch)}
             output = unet(noisy, timesteps, context * keep[:, None, None], added_cond_kwargs=conditions).sample
-            loss = (output.float() - velocity).square().mean()
+            denoising = (output.float() - velocity).square().mean()
+            said = shares[rows].float() * keep.view(-1, 1, 1, 1)  # a dropped caption binds nothing
+            binding = binding_loss(recorder.maps, phrase_tokens(captions, ids.shape[1]), said)
+            loss = denoising + BINDING_LOSS * binding
             if step % 4 == 0:
                 loss = loss + PHRASE_LOSS * phrase_loss(rng)
-        return loss, {}
+        return loss, {"denoising": denoising.item(), "binding": binding.item()}
 
     def phrase_loss(rng):
         characters = [training_character(rng) for _ in range(32)]

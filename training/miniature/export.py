@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from relationbooth_pipeline.pipeline import RelationBoothPipeline
 
-from .adapter import image_prompt
 from .identities import named_character
+from .image_prompts import image_prompt
 from .splits import is_held_out
 
 # The demo's characters, by phrase; the split holds both out of all training.

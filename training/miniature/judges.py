@@ -1,4 +1,4 @@
-"""Judges, trained on renders alone: who stands in a box, where its keypoints are, and what a picture shows.
+"""Judges, trained on renders alone: who stands in a box, where its keypoints are, what a picture shows and where.
 
 They share nothing with the pipeline's own encoders, so a generator cannot please them by its own mistakes.
 """
@@ -19,9 +19,11 @@ from .world import BACKGROUNDS, render
 
 CROP_SIZE = 64  # pixels of a judged character
 SCENE_SIZE = 64  # pixels of a judged scene
+FILE_NAME = "judges.pt"
 BOX_MARGIN = 0.03  # generated characters do not end exactly at their boxes
 POSE_NAMES = tuple(POSES)
 KEYPOINT_WEIGHT = 10.0  # brings a squared distance in boxes to the size of a cross-entropy
+BOX_WEIGHT = 30.0  # the same for a squared distance in pictures
 PLAN = TrainingPlan(max_train_steps=1500, muon_learning_rate=0.02, constant_share=0.5, sample_steps=500)
 POOL = 6_000  # scenes, rendered once; crops, blur and noise differ each time
 
@@ -59,7 +61,7 @@ class Judge(nn.Module):
 def build_judges():
     """(judge of the character in a box, judge of what the characters do)."""
     identity = Judge({**{name: len(values) for name, values in ATTRIBUTES.items()}, "keypoints": 34})
-    return identity, Judge({"pose": len(POSE_NAMES)})
+    return identity, Judge({"pose": len(POSE_NAMES), "boxes": 8})
 
 
 def with_margin(boxes):
@@ -107,7 +109,8 @@ class Questions:
 
     Attributes:
         crops: (R, 3, 64, 64) of every character. attributes: {name: (R,)}. keypoints: (R, 17, 2) in the crop; visible:
-        bool (R, 17). scenes: (B, 3, 64, 64). poses: {"pose": (B,)}.
+        bool (R, 17). scenes: (B, 3, 64, 64). poses: {"pose": (B,)}. boxes: (B, 2, 4) from west to east; the box of a
+        single character twice.
     """
 
     def __init__(self, scenes, images, rng=None, jitter=0.0):
@@ -123,6 +126,21 @@ class Questions:
         self.visible = points[..., 2] > 0
         self.scenes = shrink(images)
         self.poses = {"pose": torch.tensor([POSE_NAMES.index(scene.pose) for scene in scenes])}
+        self.boxes = torch.stack([west_to_east(scene.boxes) for scene in scenes])
+
+
+def west_to_east(boxes):
+    """(1 or 2, 4) XYXY → (2, 4), ordered by their centres' x."""
+    boxes = torch.as_tensor(np.asarray(boxes), dtype=torch.float32)
+    return boxes[(boxes[:, 0] + boxes[:, 2]).argsort()].expand(2, 4)
+
+
+def overlap(first, second):
+    """Intersection over union of (..., 4) XYXY boxes."""
+    low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
+    both = (high - low).clamp(min=0).prod(-1)
+    areas = [(box[..., 2:] - box[..., :2]).clamp(min=0).prod(-1) for box in (first, second)]
+    return both / (areas[0] + areas[1] - both).clamp(min=1e-9)
 
 
 def in_boxes(points, boxes):
@@ -149,8 +167,10 @@ def train_judges(output_dir, plan=PLAN, batch=40, pool=POOL):
         answers = identity(asked.crops)
         squares = (answers.pop("keypoints").unflatten(1, (17, 2)) - asked.keypoints).square().sum(-1)
         keypoint = (squares * asked.visible).sum() / asked.visible.sum()
-        loss = attribute_loss(answers, asked.attributes) + attribute_loss(pose(asked.scenes), asked.poses)
-        return loss + KEYPOINT_WEIGHT * keypoint, {"keypoint": keypoint.item()}
+        seen = pose(asked.scenes)
+        box = (seen["boxes"].unflatten(1, (2, 4)) - asked.boxes).square().mean()
+        loss = attribute_loss(answers, asked.attributes) + attribute_loss(seen, asked.poses)
+        return loss + KEYPOINT_WEIGHT * keypoint + BOX_WEIGHT * box, {"keypoint": keypoint.item(), "box": box.item()}
 
     @torch.no_grad()
     def after_interval(step):
@@ -159,13 +179,23 @@ def train_judges(output_dir, plan=PLAN, batch=40, pool=POOL):
         asked = Questions(fresh, to_tensor([scene.image for scene in fresh]))
         answers = identity(asked.crops)
         found = answers.pop("keypoints").unflatten(1, (17, 2))
-        figures = {**accuracy(answers, asked.attributes), **accuracy(pose(asked.scenes), asked.poses)}
+        seen = pose(asked.scenes)
+        figures = {**accuracy(answers, asked.attributes), **accuracy(seen, asked.poses)}
+        figures["box_overlap"] = overlap(seen["boxes"].unflatten(1, (2, 4)), asked.boxes).mean().item()
         figures["keypoint_distance"] = keypoint_distance(found, asked.keypoints, asked.visible).mean().item()
         print(f"\njudges step {step}: " + ", ".join(f"{n} {v:.3f}" for n, v in figures.items()), flush=True)
-        state = {"identity": identity.state_dict(), "pose": pose.state_dict(), "accuracy": figures}
-        write_atomically(trainer.output_dir / "judges.pt", lambda path: torch.save(state, path))
+        if step == plan.max_train_steps:  # judges.pt is there when they are finished, not before
+            state = {"identity": identity.state_dict(), "pose": pose.state_dict(), "accuracy": figures}
+            write_atomically(trainer.output_dir / FILE_NAME, lambda path: torch.save(state, path))
 
     return trainer.run(loss_of, after_interval)
+
+
+def ready_judges(folder):
+    """The judges in `folder`, trained first, in minutes, unless they are there."""
+    if not (folder / FILE_NAME).exists():
+        train_judges(folder)
+    return Judges(folder / FILE_NAME)
 
 
 class Judges:
@@ -204,3 +234,8 @@ class Judges:
     def poses(self, pictures):
         """Names of the poses that (B, S, S, 3) uint8 pictures show."""
         return [POSE_NAMES[i] for i in self.pose(shrink(to_tensor(pictures)))["pose"].argmax(-1).tolist()]
+
+    @torch.no_grad()
+    def boxes(self, pictures):
+        """Where the characters of (B, S, S, 3) uint8 pictures stand: (B, 2, 4) XYXY from west to east."""
+        return self.pose(shrink(to_tensor(pictures)))["boxes"].unflatten(1, (2, 4)).clamp(0, 1)

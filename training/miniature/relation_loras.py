@@ -35,18 +35,14 @@ def relation_template(pose):
     return f"{subject} a {{1}}" if pose in RELATIONS else subject
 
 
-def train_one(model, output_dir, pose, seed=0, **settings):
-    """A RelationLoRA of `pose` on the miniature in `model`; the triplets' characters and scenes depend on `seed` too.
+def training_arguments(model, output_dir, pose, seed=0, **settings):
+    """Command line of `train_relation_lora_sdxl.py` for `pose`, whose triplets are written if they are not yet there.
 
     Args:
-        settings: options of `train_relation_lora_sdxl.py` instead of `SETTINGS`.
-    Returns:
-        The file.
+        seed: the triplets' characters and scenes depend on it too; the same seed always gives the same triplets.
+        settings: options instead of `SETTINGS`.
     """
     output_dir = Path(output_dir)
-    file = output_dir / WEIGHT_NAME
-    if file.exists():
-        return file
     triplets = output_dir.parent / f"{output_dir.name}-triplets"
     if not (triplets / "metadata.jsonl").exists():
         write_triplets(triplets, pose, TRIPLETS, seed)
@@ -60,7 +56,18 @@ def train_one(model, output_dir, pose, seed=0, **settings):
         **SETTINGS,
         **settings,
     }
-    train_relation_lora([text for name, value in options.items() for text in (f"--{name}", str(value))])
+    return [text for name, value in options.items() for text in (f"--{name}", str(value))]
+
+
+def train_one(model, output_dir, pose, seed=0, **settings):
+    """A RelationLoRA of `pose` on the miniature in `model`, as `training_arguments` say; a finished one is kept.
+
+    Returns:
+        The file.
+    """
+    file = Path(output_dir) / WEIGHT_NAME
+    if not file.exists():
+        train_relation_lora(training_arguments(model, output_dir, pose, seed, **settings))
     return file
 
 

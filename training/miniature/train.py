@@ -74,7 +74,7 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None):
         return train_base(root, plan, autocast)
     from .adapter import train_adapter
 
-    return train_adapter(root, plan, autocast)
+    return train_adapter(root / "base" / "pipeline", root / "encoders" / "image_encoder", root / stage, plan, autocast)
 
 
 def main(arguments=None):

@@ -92,6 +92,12 @@ ADAMW_ONLY = (
 )
 
 
+# Queries and keys: Muon's steps all have one length, so nothing else would keep their products, the attention's logits,
+# from growing until every softmax is one-hot and learns no more. A decay of 1/‖W‖ bounds the largest singular value.
+LOGIT_LAYERS = ("to_q", "to_k", "to_kv")
+LARGEST_LOGIT_NORM = 1.0
+
+
 def split_parameters(modules):
     """Named trainable weights of {name: module}, for (Muon, AdamW)."""
     named = [
@@ -102,6 +108,15 @@ def split_parameters(modules):
     ]
     matrices = {name for name, p in named if p.ndim in (2, 4) and not any(word in name for word in ADAMW_ONLY)}
     return {n: p for n, p in named if n in matrices}, {n: p for n, p in named if n not in matrices}
+
+
+def muon_groups(named):
+    """Parameter groups of {name: weight}: attention's queries and keys, bounded in norm, apart from the rest."""
+    free, held = (
+        [p for name, p in named.items() if (name.split(".")[-2] in LOGIT_LAYERS) == wanted] for wanted in (False, True)
+    )
+    groups = [{"params": free}, {"params": held, "weight_decay": 1 / LARGEST_LOGIT_NORM}]
+    return [group for group in groups if group["params"]]
 
 
 def write_atomically(path, save):
@@ -123,7 +138,7 @@ class Trainer:
         muon, adamw = split_parameters(modules)
         self.weights = {**muon, **adamw}
         self.adamw = torch.optim.AdamW(list(adamw.values()), lr=plan.learning_rate, betas=plan.betas, weight_decay=1e-3)
-        self.muon = Muon(list(muon.values()), lr=plan.muon_learning_rate) if muon else None
+        self.muon = Muon(muon_groups(muon), lr=plan.muon_learning_rate) if muon else None
         self.average = {name: p.detach().clone() for name, p in self.weights.items()} if plan.ema_decay else None
         self.step = 0
         self._resume()

@@ -10,6 +10,7 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
 from relationbooth_pipeline.relation_lora import read_relation_metadata
+from training.miniature import cases as shared
 from training.miniature import evaluate as program
 from training.miniature.identities import named_character
 from training.miniature.judges import (
@@ -20,7 +21,9 @@ from training.miniature.judges import (
     draw_scenes,
     in_boxes,
     keypoint_distance,
+    overlap,
     train_judges,
+    west_to_east,
 )
 from training.miniature.pictures import to_tensor
 from training.miniature.relation_loras import relation_template, train_one
@@ -38,9 +41,12 @@ class Oracle:
 
     def characters(self, pictures, boxes):
         people = [c for case in self.cases for c in (case["characters"][::-1] if self.wrong else case["characters"])]
-        names = {name: [getattr(c, name) for c in people] for name in program.ATTRIBUTE_NAMES}
+        names = {name: [getattr(c, name) for c in people] for name in shared.ATTRIBUTE_NAMES}
         points = np.concatenate([case["keypoints"] for case in self.cases])[..., :2]
         return names, torch.tensor(points, dtype=torch.float32)
+
+    def boxes(self, pictures):
+        return torch.stack([west_to_east(case["boxes"]) for case in self.cases])
 
     def poses(self, pictures):
         return [self.wrong or case["pose"] for case in self.cases]
@@ -76,44 +82,76 @@ def test_distances_are_in_boxes():
 
 
 def test_right_pictures_are_judged_right_and_exchanged_ones_swapped():
-    cases = program.draw_cases("hugging", 4, seed=0)
+    cases = shared.draw_cases("hugging", 4, seed=0)
     pictures = np.zeros((4, 8, 8, 3), np.uint8)
-    for result in program.judge(Oracle(cases), cases, pictures):
+    for result in shared.judge(Oracle(cases), cases, pictures):
         assert result["relation"] == result["species"] == result["species and color"] == 1 and not result["swapped"]
         assert result["keypoint distance"] < 1e-6
     pairs = [case["characters"] for case in cases]
     differ = [a.species != b.species or a.color != b.color for a, b in pairs]
-    exchanged = program.judge(Oracle(cases, wrong="kissing"), cases, pictures)
+    exchanged = shared.judge(Oracle(cases, wrong="kissing"), cases, pictures)
     assert [bool(result["swapped"]) for result in exchanged] == differ
     assert not any(result["relation"] for result in exchanged)
 
 
+def test_without_boxes_either_side_is_right_and_mixed_attributes_are_swapped():
+    """An oracle that names characters by where they stand, whatever order it is asked in."""
+    cases = shared.draw_cases("kissing", 3, seed=1)
+    oracle = Oracle(cases)
+
+    def characters(pictures, boxes):
+        at = {tuple(np.round(b, 4)): c for case in cases for b, c in zip(case["boxes"], case["characters"])}
+        found = [at[tuple(np.round(box, 4))] for box in boxes]
+        names = {name: [getattr(c, name) for c in found] for name in shared.ATTRIBUTE_NAMES}
+        if oracle.wrong:  # colours and all else exchanged, species not
+            for name in ("color", "marking", "accessory"):
+                names[name] = [value for i in range(0, len(found), 2) for value in names[name][i : i + 2][::-1]]
+        return names, torch.zeros(len(boxes), 17, 2)
+
+    oracle.characters = characters
+    pictures = np.zeros((3, 8, 8, 3), np.uint8)
+    assert all(r["species and color"] == 1 and not r["swapped"] for r in shared.judge(oracle, cases, pictures, False))
+    oracle.wrong = "kissing"
+    for case, result in zip(cases, shared.judge(oracle, cases, pictures, False)):
+        first, second = case["characters"]
+        if first.species != second.species and first.color != second.color:
+            assert result["swapped"] and not result["species and color"]
+
+
+def test_boxes_and_their_overlap():
+    boxes = np.array([[0.5, 0.2, 0.9, 0.8], [0.1, 0.2, 0.5, 0.8]])
+    assert west_to_east(boxes)[:, 0].tolist() == pytest.approx([0.1, 0.5])
+    assert west_to_east(boxes[:1]).tolist() == [pytest.approx(boxes[0].tolist())] * 2
+    found = overlap(torch.tensor([0.0, 0.0, 0.5, 1.0]), torch.tensor([0.25, 0.0, 0.75, 1.0]))
+    assert found.item() == pytest.approx(1 / 3)
+
+
 def test_intervals():
-    assert program.interval([0.5] * 9) == {"mean": 0.5, "low": 0.5, "high": 0.5}
-    spread = program.interval([0.0, 1.0] * 50)
+    assert shared.interval([0.5] * 9) == {"mean": 0.5, "low": 0.5, "high": 0.5}
+    spread = shared.interval([0.0, 1.0] * 50)
     assert spread["low"] < 0.45 < 0.55 < spread["high"]
     rows = [{"relation": float(i % 2)} for i in range(10)]
-    assert program.summarise(rows, rows)["relation"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert shared.summarise(rows, rows)["relation"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
 
 
 def test_cases_depend_on_the_seed_alone():
-    first, again = (program.draw_cases("kissing", 2, seed=3) for _ in range(2))
+    first, again = (shared.draw_cases("kissing", 2, seed=3) for _ in range(2))
     assert [case["seed"] for case in first] == [case["seed"] for case in again]
-    assert [case["seed"] for case in first] != [case["seed"] for case in program.draw_cases("kissing", 2, seed=4)]
+    assert [case["seed"] for case in first] != [case["seed"] for case in shared.draw_cases("kissing", 2, seed=4)]
     assert all(is_held_out(character) for case in first for character in case["characters"])
 
 
 def test_the_judges_answer_in_names(judges_file):
     judges = Judges(judges_file)
     names, points = judges.characters(np.zeros((3, 128, 128, 3), np.uint8), [[0.0, 0.0, 1.0, 1.0]] * 3)
-    assert set(names) == set(program.ATTRIBUTE_NAMES) and points.shape == (3, 17, 2)
+    assert set(names) == set(shared.ATTRIBUTE_NAMES) and points.shape == (3, 17, 2)
     assert set(judges.poses(np.zeros((2, 128, 128, 3), np.uint8))) <= set(POSE_NAMES)
     assert 0 <= judges.accuracy["pose"] <= 1
 
 
 def test_a_relation_lora_and_the_table(judges_file, tmp_path, monkeypatch):
     """The users' script trains on the shipped weights, and the table has every row, pose and difference."""
-    monkeypatch.setitem(program.GUIDANCE, "num_inference_steps", 2)
+    monkeypatch.setitem(shared.GUIDANCE, "num_inference_steps", 2)
     options = {"max_train_steps": 1, "train_batch_size": 1, "views_per_triplet": 1}
     file = train_one(miniature.path(), tmp_path / "lora", "hugging", **options)
     metadata = read_relation_metadata(file)

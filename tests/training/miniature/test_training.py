@@ -43,7 +43,15 @@ def run_stages(root, only=None, seconds=0.0):
             root / "encoders", plan(0.0), contextlib.nullcontext, batch=4, checked=4
         ),
         "base": lambda: base.train_base(root, plan(), contextlib.nullcontext, scenes=TOY_SCENES, batch=2),
-        "adapter": lambda: adapter.train_adapter(root, plan(), contextlib.nullcontext, scenes=TOY_SCENES, batch=2),
+        "adapter": lambda: adapter.train_adapter(
+            root / "base" / "pipeline",
+            root / "encoders" / "image_encoder",
+            root / "adapter",
+            plan(),
+            contextlib.nullcontext,
+            scenes=TOY_SCENES,
+            batch=2,
+        ),
         "decoder": lambda: autoencoder.train_decoder(root, plan(0.0), contextlib.nullcontext),
     }
     return [stages[name]() for name in stages if only in (None, name)]

@@ -1,0 +1,103 @@
+"""The tables of local tokens: towers, settings, and a toy run of the whole comparison on the shipped weights."""
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
+
+from transformers import CLIPVisionModelWithProjection
+
+from relationbooth_pipeline import LocalImageEncoder, RelationAdapter, miniature
+from tests.training.miniature.test_evaluation import Oracle
+from training.miniature import adapter, adapter_table, cases, tables
+from training.miniature.adapter_table import DEFAULT, adapter_variants, cost_text
+from training.miniature.image_prompts import LocalTokens, encoded_prompts
+from training.miniature.latents import as_tuple
+from training.miniature.splits import held_out_characters
+from training.miniature.towers import build_small_tower, distil, train_small_tower
+from training.miniature.training_loop import TrainingPlan
+
+PLAN = TrainingPlan(1, warmup_steps=1, sample_steps=10_000)
+IMAGE_ENCODER = miniature.path() / "relation_adapter" / "image_encoder"
+
+
+def test_names_tell_settings_apart():
+    variants = adapter_variants({"distilled": "a/distilled", "small": "a/small"})
+    assert len({local.name for local in variants.values()}) == len(variants)
+    assert LocalTokens(injection="add").tokens_name == LocalTokens().tokens_name != LocalTokens(grid=2).tokens_name
+    assert variants[DEFAULT].encoder == "a/distilled" and variants["no local tokens"].load("nowhere") is None
+
+
+def test_image_prompts_are_encoded_once_and_show_each_character(tmp_path):
+    first, second = held_out_characters()[:2]
+    scenes = [([as_tuple(first), as_tuple(second)], "kissing", "night"), ([as_tuple(second)], "waving", "studio")]
+    seen = []
+
+    def encode(images):
+        seen.extend(images)
+        return torch.stack([torch.full((3, 4), float(len(seen))) for _ in images])
+
+    kept = encoded_prompts(tmp_path / "tokens.pt", scenes, 0, encode)
+    assert kept.shape == (2, 2, 3, 4) and len(seen) == 3 and not kept[1, 1].any() and kept[1, 0].all()
+    assert torch.equal(encoded_prompts(tmp_path / "tokens.pt", scenes, 0, None), kept)
+
+
+def test_a_small_tower_trains_and_is_distilled(tmp_path):
+    folder = train_small_tower(tmp_path / "small", PLAN, batch=2, checked=2)
+    tower = CLIPVisionModelWithProjection.from_pretrained(folder)
+    assert (
+        tower.config.hidden_size * 2 == CLIPVisionModelWithProjection.from_pretrained(IMAGE_ENCODER).config.hidden_size
+    )
+    options = {"max_train_steps": 1, "train_batch_size": 1, "lr_warmup_steps": 0, "mixed_precision": "no"}
+    made = distil(folder, tmp_path / "distilled", tmp_path / "scenes", scenes=2, **options)
+    distilled = LocalImageEncoder.from_pretrained(made)
+    first, before = (model.vision_model.encoder.layers[0].mlp.fc1.weight for model in (distilled, tower))
+    assert not torch.equal(first, before)
+    assert distil("nowhere", made, "nowhere") == made, "a finished tower is not made again"
+
+
+def test_the_table_compares_adapters_that_differ_in_their_local_tokens(tmp_path, monkeypatch):
+    monkeypatch.setitem(cases.GUIDANCE, "num_inference_steps", 1)
+    monkeypatch.setattr(adapter, "sample_sheet", lambda *arguments: None)
+    build_small_tower().save_pretrained(tmp_path / "small")
+    variants = {
+        "no local tokens": LocalTokens(grid=0),
+        DEFAULT: LocalTokens(injection="add"),
+        "small": LocalTokens(str(tmp_path / "small"), grid=2),
+    }
+    shared = cases.draw_cases("kissing", 2, 0)
+
+    def table():
+        return adapter_table.adapter_table(
+            miniature.path(), Oracle(shared), tmp_path / "out", variants, ["kissing"], 2, contextlib.nullcontext,
+            plan=PLAN, batch=1, scenes=2,
+        )  # fmt: skip
+
+    found = table()
+    assert set(found["rows"]) == set(variants) and set(found["rows"]["small"]) == {"kissing", "all"}
+    assert found["differences"][f"small − {DEFAULT}"]["kissing"]["species"]["mean"] == 0
+    assert [found["cost"][row]["local tokens"] for row in variants] == [0, 16, 4]
+    saved = RelationAdapter.load_config(tmp_path / "out" / variants["small"].name / "model")
+    assert saved["local_grid"] == 2 and saved["resampler_config"]["local_embedding_dim"] == 64
+    monkeypatch.setattr(adapter_table, "train_adapter", None)
+    monkeypatch.setattr(adapter_table, "draw_pictures", None)
+    assert table()["rows"] == found["rows"], "what is finished is read, not made again"
+    assert cost_text(found["cost"]).count("\n|") == 1 + len(variants)
+
+
+def test_the_command_writes_its_tables(tmp_path, monkeypatch, capsys):
+    shared = cases.draw_cases("kissing", 2, 0)
+    verdicts = cases.judge(Oracle(shared), shared, np.zeros((2, 8, 8, 3), np.uint8))
+    figures = {"kissing": cases.summarise(verdicts)}
+
+    class Ready:
+        accuracy = {"pose": 1.0}
+
+    monkeypatch.setattr(tables, "ready_judges", lambda folder: Ready)
+    monkeypatch.setitem(tables.TABLES, "relation_loras", lambda *arguments: {"rows": {"a": figures}, "differences": {}})
+    tables.main(["--output_dir", str(tmp_path), "--tables", "relation_loras"])
+    assert "| a | kissing | 1.000 [1.000, 1.000]" in capsys.readouterr().out
+    assert (tmp_path / "relation_loras.json").is_file()

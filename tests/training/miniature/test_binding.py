@@ -1,0 +1,96 @@
+"""Words bound to characters: tokens, shares, the loss, and what keeps attention able to learn."""
+
+import random
+
+import pytest
+import torch
+
+pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
+
+from diffusers.models.attention_processor import AttnProcessor
+
+from training.miniature import base
+from training.miniature.binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
+from training.miniature.captions import make_caption
+from training.miniature.identities import named_character
+from training.miniature.latents import as_tuple, random_scene_content
+from training.miniature.tokenizer import tokenize, write_tokenizer
+from training.miniature.training_loop import LARGEST_LOGIT_NORM, Muon, muon_groups
+
+SEED = 5
+
+
+def scenes(count):
+    drawn = []
+    for index in range(count):
+        characters, pose, background = random_scene_content(random.Random(SEED * 1_000_003 + index), "ab", 0.15)
+        drawn.append(([as_tuple(character) for character in characters], pose, background))
+    return drawn
+
+
+def test_phrase_tokens_are_the_phrases(tmp_path):
+    tokenizer = write_tokenizer(tmp_path)
+    cat, duck = named_character("cat", "red", accessory="hat"), named_character("duck", "blue", "spotted")
+    captions = [make_caption([cat, duck], "hugging", "night"), make_caption([duck], "waving", detail="species")]
+    ids = tokenize(tokenizer, [caption.text for caption in captions])
+    tokens = phrase_tokens(captions, ids.shape[1])
+    for row, caption in enumerate(captions):
+        for number, phrase in enumerate(caption.phrases):
+            assert tokenizer.decode(ids[row][tokens[row, number]]).strip() == phrase
+    assert not tokens[1, 1].any()
+
+
+def test_shares_are_drawn_again_as_they_were(tmp_path):
+    drawn = scenes(4)
+    shares = character_shares(tmp_path / "shares.pt", drawn, "ab", SEED)
+    assert [bool(share[1].any()) for share in shares] == [len(characters) == 2 for characters, _, _ in drawn]
+    assert shares.min() >= 0 and shares.sum(1).max() <= 1.001, "masks do not overlap"
+    with pytest.raises(RuntimeError, match="scene 0 was drawn otherwise.*Remove them"):
+        character_shares(tmp_path / "other.pt", drawn[::-1], "ab", SEED)
+
+
+def test_the_loss_is_minus_one_where_each_reads_its_own_phrase_and_one_where_the_other_s():
+    shares = torch.zeros(2, 2, 8, 8)
+    shares[0, 0, :, :4] = shares[0, 1, :, 4:] = 1
+    shares[1, 0] = 1  # a single character binds nothing
+    tokens = torch.zeros(2, 2, 6, dtype=torch.bool)
+    tokens[:, 0, 1:3] = tokens[:, 1, 4] = True
+    maps = torch.zeros(2, 3, 64, 6)
+    west = (torch.arange(64) % 8 < 4)[None, None]
+    maps[..., 2], maps[..., 4] = west.float(), (~west).float()
+    assert binding_loss([maps], tokens, shares).item() == pytest.approx(-1)
+    assert binding_loss([maps], tokens.flip(1), shares).item() == pytest.approx(1)
+    assert binding_loss([torch.full_like(maps, 1 / 6)], tokens, shares).item() == pytest.approx(0)
+    assert binding_loss([maps[1:]], tokens[1:], shares[1:]).item() == 0
+
+
+def test_the_recorder_sees_every_text_attention_and_changes_nothing():
+    torch.manual_seed(0)
+    unet = base.build_unet().eval()
+    unet.set_attn_processor(AttnProcessor())
+    inputs = torch.randn(2, 8, 16, 16), torch.tensor([5, 900]), torch.randn(2, 32, 256)
+    added = {"text_embeds": torch.randn(2, 128), "time_ids": base.time_ids(2)}
+    with torch.no_grad():
+        expected = unet(*inputs, added_cond_kwargs=added).sample
+    recorder = AttentionRecorder(unet)
+    found = unet(*inputs, added_cond_kwargs=added).sample
+    torch.testing.assert_close(found, expected)
+    assert len(recorder.maps) == 7
+    for scores in recorder.maps:
+        torch.testing.assert_close(scores.sum(-1), torch.ones(scores.shape[:-1]))
+    recorder.clear()
+    with torch.no_grad():
+        unet(*inputs, added_cond_kwargs=added)
+    assert not recorder.maps, "sample pictures record nothing"
+
+
+def test_queries_and_keys_stay_bounded():
+    """Against a gradient that always points the same way, other weights grow with every step."""
+    weights = {"a.to_q.weight": torch.nn.Parameter(torch.eye(8)), "a.to_v.weight": torch.nn.Parameter(torch.eye(8))}
+    optimizer, pull = Muon(muon_groups(weights), lr=0.05), torch.randn(8, 8)
+    for _ in range(400):
+        for weight in weights.values():
+            weight.grad = -pull
+        optimizer.step()
+    bounded, free = (torch.linalg.matrix_norm(weight.detach(), 2).item() for weight in weights.values())
+    assert bounded < 1.3 * LARGEST_LOGIT_NORM < 5 < free  # an orthogonalised update has singular values up to 1.2
