@@ -71,13 +71,17 @@ def train_one(model, output_dir, pose, seed=0, **settings):
     return file
 
 
-def train_relation_loras(root, export_dir, poses=None):
-    """Train one for each relation of kinds (b) and (c) and put it into the exported pipeline, in half precision."""
+def train_relation_loras(root, export_dir, poses=None, seeds=1):
+    """Train one for each relation of kinds (b) and (c) and put it into the exported pipeline, in half precision.
+
+    Args:
+        seeds: trainings of each, into `root`/POSE_SEED, to see how much they vary; the first is the one that ships.
+    """
     for pose in poses or poses_of_kinds("bc", RELATIONS):
-        file = train_one(export_dir, Path(root) / pose, pose)
+        files = [train_one(export_dir, Path(root) / f"{pose}_{seed}", pose, seed) for seed in range(seeds)]
         target = export_dir / "relation_loras" / pose / WEIGHT_NAME
         target.parent.mkdir(parents=True, exist_ok=True)
-        with safe_open(file, "pt") as source:
+        with safe_open(files[0], "pt") as source:
             weights = {name: source.get_tensor(name).half() for name in source.keys()}
             header = source.metadata()
         write_atomically(target, lambda path, w=weights, h=header: save_file(w, path, metadata=h))

@@ -40,11 +40,12 @@ def mixed_precision(name):
     return lambda: torch.autocast(device, torch.bfloat16)
 
 
-def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None):
+def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, training_seeds=1):
     """Run one stage; its state lives in `output_dir`/`stage`.
 
     Args:
         overrides: TrainingPlan fields that replace the stage's defaults.
+        training_seeds: RelationLoRAs of each relation.
     """
     root = Path(output_dir)
     if stage == "export":
@@ -54,7 +55,7 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None):
     if stage == "relation_loras":
         from .relation_loras import train_relation_loras
 
-        return train_relation_loras(root / stage, Path(export_dir or root / "export"))
+        return train_relation_loras(root / stage, Path(export_dir or root / "export"), seeds=training_seeds)
     plan, autocast = TrainingPlan(**{**PLANS[stage], **overrides}), mixed_precision(precision)
     if stage == "vae":
         from .autoencoder import train_vae
@@ -86,6 +87,7 @@ def main(arguments=None):
     parser.add_argument(
         "--threads", type=int, default=1, help="CPU threads; small models hardly gain from a second one"
     )
+    parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each relation; the first ships")
     for name, kind in (
         ("max_train_steps", int),
         ("learning_rate", float),
@@ -100,7 +102,8 @@ def main(arguments=None):
     fields = TrainingPlan.__dataclass_fields__
     overrides = {name: value for name, value in given.items() if name in fields and value is not None}
     for stage in STAGES if given["stage"] == "all" else (given["stage"],):
-        if run_stage(stage, given["output_dir"], overrides, given["mixed_precision"], given["export_dir"]) is False:
+        options = given["mixed_precision"], given["export_dir"], given["training_seeds"]
+        if run_stage(stage, given["output_dir"], overrides, *options) is False:
             print(f"{stage} stopped before its last step; start the same command again to go on.")
             break
 

@@ -8,10 +8,14 @@ import torch
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
+from safetensors import safe_open
+from safetensors.torch import save_file
+
 from relationbooth_pipeline import RelationBoothPipeline, miniature
-from relationbooth_pipeline.relation_lora import read_relation_metadata
+from relationbooth_pipeline.relation_lora import WEIGHT_NAME, read_relation_metadata
 from training.miniature import cases as shared
 from training.miniature import evaluate as program
+from training.miniature import relation_loras
 from training.miniature.identities import named_character
 from training.miniature.judges import (
     POSE_NAMES,
@@ -170,6 +174,20 @@ def test_a_relation_lora_and_the_table(judges_file, tmp_path, monkeypatch):
     assert (tmp_path / "sheets" / "hugging.png").stat().st_size > 1000
     text = program.table_text(table)
     assert text.count("\n| ") == sum(map(len, [*table["rows"].values(), *table["differences"].values()]))
+
+
+def test_every_seed_trains_and_the_first_ships(tmp_path, monkeypatch):
+    def train_one(model, output_dir, pose, seed):
+        output_dir.mkdir(parents=True)
+        save_file({"w": torch.full((2,), float(seed))}, output_dir / WEIGHT_NAME, metadata={"pose": pose})
+        return output_dir / WEIGHT_NAME
+
+    monkeypatch.setattr(relation_loras, "train_one", train_one)
+    relation_loras.train_relation_loras(tmp_path / "runs", tmp_path / "model", ["hugging", "dancing"], seeds=2)
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"hugging_0", "hugging_1", "dancing_0", "dancing_1"}
+    with safe_open(tmp_path / "model" / "relation_loras" / "dancing" / WEIGHT_NAME, "pt") as shipped:
+        assert shipped.metadata() == {"pose": "dancing"}
+        assert shipped.get_tensor("w").dtype == torch.float16 and not shipped.get_tensor("w").any()
 
 
 def test_templates_fit_captions():
