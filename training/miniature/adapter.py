@@ -46,7 +46,7 @@ def build_adapter(unet, image_encoder, phrase_width, local=LOCAL_TOKENS, local_e
         image_prompt_size=PROMPT_SIZE,
         local_grid=local.grid,
         local_image_size=local.image_size,
-    )
+    ).to(unet.device)
     initialise_from_text(adapter, unet)
     return adapter
 
@@ -60,7 +60,7 @@ def random_phrases_and_caption(scene, rng):
 
 
 def train_adapter(
-    base, image_encoder, output_dir, plan, autocast, local=LOCAL_TOKENS, scenes=4_000, batch=64, dropouts=DROPOUTS,
+    base, image_encoder, output_dir, plan, autocast, local=LOCAL_TOKENS, scenes=12_000, batch=64, dropouts=DROPOUTS,
     cache_dir=None,
 ):  # fmt: skip
     """Train, or resume, and save adapter and encoders to `output_dir`/model.
@@ -73,24 +73,25 @@ def train_adapter(
     output_dir, cache_dir = Path(output_dir), Path(cache_dir or output_dir)
     for folder in (output_dir, cache_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    pipeline = RelationBoothPipeline.from_pretrained(base)
+    device = plan.device
+    pipeline = RelationBoothPipeline.from_pretrained(base).to(device)
     pipeline.set_progress_bar_config(disable=True)
     local_encoder = local.load(image_encoder)
-    image_encoder = load_model(CLIPVisionModelWithProjection, image_encoder, dtype=torch.float32).eval()
+    image_encoder = load_model(CLIPVisionModelWithProjection, image_encoder, dtype=torch.float32).to(device).eval()
     data = scene_latents(
         cache_dir / "latents.pt", pipeline.vae.eval(), scenes, "a", 13, unnamed_color_share=0.35, annotate=True
     )
     encode = {"image_tokens": partial(image_tokens, encoder=image_encoder)}
     files = {"image_tokens": "image_tokens.pt", "local_tokens": f"local_tokens_{local.tokens_name}.pt"}
     if local_encoder is not None:
-        encode["local_tokens"] = partial(local_tokens, encoder=local_encoder, settings=local)
+        encode["local_tokens"] = partial(local_tokens, encoder=local_encoder.to(device), settings=local)
     with autocast():
         features = {
             name: encoded_prompts(cache_dir / files[name], data["scenes"], PROMPT_SEED, function)
             for name, function in encode.items()
         }
     unet, tokenizer = pipeline.unet, pipeline.tokenizer
-    if unet.device.type == "cpu":
+    if device == "cpu":
         unet.set_attn_processor(AttnProcessor())  # see the stage "base"
     install_parallel_attention(unet)
     torch.manual_seed(plan.seed)
@@ -110,24 +111,25 @@ def train_adapter(
         said = [random_phrases_and_caption(data["scenes"][row], rng) for row in rows]
         with autocast():
             with torch.no_grad():
-                ids = tokenize(tokenizer, [text for _, text in said])
+                ids = tokenize(tokenizer, [text for _, text in said]).to(device)
                 context, pooled = encode_text(pipeline.text_encoder, pipeline.text_encoder_2, ids)
                 words = sorted({phrase for phrases, _ in said for phrase in phrases})
-                embeds = dict(zip(words, pipeline.text_encoder(tokenize(tokenizer, words)).pooler_output.float()))
+                ids = tokenize(tokenizer, words).to(device)
+                embeds = dict(zip(words, pipeline.text_encoder(ids).pooler_output.float()))
             phrase_embeds = torch.stack(
                 [torch.stack([embeds[(*phrases, phrases[0])[n]] for n in range(2)]) for phrases, _ in said]
             )
             inputs = {
                 "context": context,
                 "pooled": pooled,
-                "time_ids": time_ids(batch),
+                "time_ids": time_ids(batch, device),
                 "phrase_embeds": phrase_embeds,
-                **{name: tokens[rows].float() for name, tokens in features.items()},
-                "boxes": boxes[rows],
-                "present": present[rows],
+                **{name: tokens[rows].float().to(device) for name, tokens in features.items()},
+                "boxes": boxes[rows].to(device),
+                "present": present[rows].to(device),
             }
-            dropped, timesteps = dropouts.draw(batch), random_timesteps(batch)
-            noisy, velocity = noisy_and_velocity(data["latents"][rows].float(), timesteps, alphas)
+            dropped, timesteps = dropouts.draw(batch, device), random_timesteps(batch, device)
+            noisy, velocity = noisy_and_velocity(data["latents"][rows].float().to(device), timesteps, alphas)
             output = predict(unet, adapter, inputs, noisy, timesteps, dropped)
             return (output - velocity).square().mean(), {}
 

@@ -74,7 +74,7 @@ def adapter_table(
     """
     model, output_dir = Path(model), Path(output_dir)
     image_encoder = model / "relation_adapter" / "image_encoder"
-    pipe = RelationBoothPipeline.from_pretrained(model)
+    pipe = RelationBoothPipeline.from_pretrained(model).to(plan.device)
     pipe.set_progress_bar_config(disable=True)
     judged, cost = {}, {}
     for row, local in variants.items():

@@ -76,7 +76,9 @@ def psnr(target, output):
 @torch.no_grad()
 def reconstruct(vae, images):
     """Encode (mode) and decode (B, 3, S, S)."""
-    return torch.cat([vae.decode(vae.encode(batch).latent_dist.mode()).sample for batch in images.split(16)])
+    return torch.cat(
+        [vae.decode(vae.encode(batch.to(vae.device)).latent_dist.mode()).sample.cpu() for batch in images.split(16)]
+    )
 
 
 def measure(vae, rng, count=64):
@@ -96,7 +98,7 @@ def fold_latent_statistics(vae, images):
         vae: changed in place. images: (B, 3, S, S) to measure on.
     """
     with torch.no_grad():
-        latents = torch.cat([vae.encode(batch).latent_dist.mode() for batch in images.split(16)])
+        latents = torch.cat([vae.encode(batch.to(vae.device)).latent_dist.mode() for batch in images.split(16)])
         mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
         channels = len(mean)
         vae.post_quant_conv.bias += vae.post_quant_conv.weight[:, :, 0, 0] @ mean
@@ -123,7 +125,7 @@ def run_autoencoder(vae, trainer, autocast):
     """Train what `trainer` holds of `vae` on fresh pictures; returns whether the plan's end was reached."""
 
     def loss_of(step, rng):
-        images = random_batch(rng, step >= (1 - WHOLE_IMAGE_SHARE) * trainer.plan.max_train_steps)
+        images = random_batch(rng, step >= (1 - WHOLE_IMAGE_SHARE) * trainer.plan.max_train_steps).to(vae.device)
         with autocast():
             posterior = vae.encode(images).latent_dist
             output = vae.decode(posterior.sample()).sample
@@ -166,7 +168,7 @@ def train_decoder(root, plan: TrainingPlan, autocast):
 
     The encoder stays, so base and adapter, trained on its latents, stay valid.
     """
-    vae = AutoencoderKL.from_pretrained(root / "vae" / "model")
+    vae = AutoencoderKL.from_pretrained(root / "vae" / "model").to(plan.device)
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     modules = {"decoder": vae.decoder.train(), "post_quant_conv": vae.post_quant_conv}

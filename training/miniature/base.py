@@ -132,7 +132,7 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64):
     """Train, or resume, and save the SDXL folder to `root`/base/pipeline; needs the stages "vae" and "encoders"."""
     output_dir = root / "base"
     output_dir.mkdir(parents=True, exist_ok=True)
-    vae = AutoencoderKL.from_pretrained(root / "vae" / "model").eval()
+    vae = AutoencoderKL.from_pretrained(root / "vae" / "model").to(plan.device).eval()
     data = scene_latents(output_dir / "latents.pt", vae, scenes, "ab", seed=SCENE_SEED)
     shares = character_shares(output_dir / "shares.pt", data["scenes"], "ab", seed=SCENE_SEED)
     tokenizer = CLIPTokenizer.from_pretrained(root / "encoders" / "tokenizer")
@@ -140,37 +140,36 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64):
     text_encoder_2 = CLIPTextModelWithProjection.from_pretrained(root / "encoders" / "text_encoder_2")
     heads = AttributeHeads()
     heads.load_state_dict(torch.load(root / "encoders" / "heads.pt", weights_only=True))
-    heads.requires_grad_(False)
+    heads.requires_grad_(False).to(plan.device)
     torch.manual_seed(plan.seed)
     unet = build_unet()
     unet.set_attn_processor(AttnProcessor())  # the recorder reads its scores
     recorder = AttentionRecorder(unet)
-    if unet.device.type == "cpu":  # fused attention is 40 % of the step on a CPU, through its backward pass
+    if plan.device == "cpu":  # fused attention is 40 % of the step on a CPU, through its backward pass
         for encoder in (text_encoder, text_encoder_2):
             encoder.set_attn_implementation("eager")
     modules = {"unet": unet, "text_encoder": text_encoder, "text_encoder_2": text_encoder_2}
     for module in modules.values():
         module.train()
     trainer = Trainer(modules, plan, output_dir)
-    alphas = build_scheduler().alphas_cumprod
+    alphas, device = build_scheduler().alphas_cumprod, plan.device
 
     def loss_of(step, rng):
         rows = [rng.randrange(len(data["scenes"])) for _ in range(batch)]
         captions = [random_caption(data["scenes"][row], rng) for row in rows]
-        ids = tokenize(tokenizer, [caption.text for caption in captions])
-        noisy, velocity = noisy_and_velocity(
-            data["latents"][rows].float(), timesteps := random_timesteps(batch), alphas
-        )
-        keep = (torch.rand(batch) >= CAPTION_DROP).float()
-        keep_pooled = keep * (torch.rand(batch) >= POOLED_DROP)
+        ids = tokenize(tokenizer, [caption.text for caption in captions]).to(device)
+        timesteps = random_timesteps(batch, device)
+        noisy, velocity = noisy_and_velocity(data["latents"][rows].float().to(device), timesteps, alphas)
+        keep = (torch.rand(batch, device=device) >= CAPTION_DROP).float()
+        keep_pooled = keep * (torch.rand(batch, device=device) >= POOLED_DROP)
         with autocast():
             context, pooled = encode_text(text_encoder, text_encoder_2, ids)
             recorder.clear()
-            conditions = {"text_embeds": pooled * keep_pooled[:, None], "time_ids": time_ids(batch)}
+            conditions = {"text_embeds": pooled * keep_pooled[:, None], "time_ids": time_ids(batch, device)}
             output = unet(noisy, timesteps, context * keep[:, None, None], added_cond_kwargs=conditions).sample
             denoising = (output.float() - velocity).square().mean()
-            said = shares[rows].float() * keep.view(-1, 1, 1, 1)  # a dropped caption binds nothing
-            binding = binding_loss(recorder.maps, phrase_tokens(captions, ids.shape[1]), said)
+            said = shares[rows].float().to(device) * keep.view(-1, 1, 1, 1)  # a dropped caption binds nothing
+            binding = binding_loss(recorder.maps, phrase_tokens(captions, ids.shape[1]).to(device), said)
             loss = denoising + BINDING_LOSS * binding
             if step % 4 == 0:
                 loss = loss + PHRASE_LOSS * phrase_loss(rng)
@@ -179,7 +178,7 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64):
     def phrase_loss(rng):
         characters = [training_character(rng) for _ in range(32)]
         phrases, mentioned = random_phrases(characters, rng)
-        ids, targets = tokenize(tokenizer, phrases), attribute_targets(characters, mentioned)
+        ids, targets = tokenize(tokenizer, phrases).to(device), attribute_targets(characters, mentioned, device)
         pooled = {"text": text_encoder(ids).pooler_output, "text_2": text_encoder_2(ids).text_embeds}
         return sum(attribute_loss(heads(source, states), targets) for source, states in pooled.items())
 

@@ -92,14 +92,12 @@ def binding_loss(maps, tokens, shares):
     Returns:
         Scalar in [−1, 1]; 0 when there is no pair.
     """
-    pairs = shares.flatten(2).sum(-1).gt(0).all(1)
-    if not pairs.any():
-        return shares.new_zeros(())
-    tokens, shares, losses = tokens[pairs].float(), shares[pairs], []
+    pairs = shares.flatten(2).sum(-1).gt(0).all(1).float()
+    tokens, losses = tokens.float(), []
     for scores in maps:
-        read = torch.einsum("bhpt,bnt->bnp", scores[pairs].float(), tokens) / scores.shape[1]
+        read = torch.einsum("bhpt,bnt->bnp", scores.float(), tokens) / scores.shape[1]
         side = round(read.shape[-1] ** 0.5)
         region = F.adaptive_avg_pool2d(shares, side).flatten(2)
         region = region / region.sum(-1, keepdim=True).clamp(min=1e-6)
-        losses.append((read * (region.flip(1) - region)).sum(-1).mean())
-    return torch.stack(losses).mean()
+        losses.append((read * (region.flip(1) - region)).sum(-1).mean(1))
+    return (torch.stack(losses).mean(0) * pairs).sum() / pairs.sum().clamp(min=1)

@@ -83,7 +83,7 @@ class AttributeHeads(nn.Module):
         return {name: reading(states) for name, reading in self.readings[source].items()}
 
 
-def attribute_targets(characters, mentioned=None):
+def attribute_targets(characters, mentioned=None, device=None):
     """{attribute: (B,) class numbers}; unnamed colours and what `mentioned` (a list of sets) leaves out are ignored."""
     targets = {}
     for name, values in ATTRIBUTES.items():
@@ -92,7 +92,7 @@ def attribute_targets(characters, mentioned=None):
             value = getattr(character, name)
             counts = value is not None and (mentioned is None or name in mentioned[index])
             numbers.append(values.index(value) if counts else IGNORED)
-        targets[name] = torch.tensor(numbers)
+        targets[name] = torch.tensor(numbers, device=device)
     return targets
 
 
@@ -176,15 +176,16 @@ def train_encoders(output_dir, plan, autocast, batch=48, checked=192):
     torch.manual_seed(plan.seed)
     text, text_2 = build_text_encoders(len(tokenizer))
     vision, heads = build_image_encoder(), AttributeHeads()
-    for model in (text, text_2, vision):
-        model.set_attn_implementation("eager")  # torch's fused attention has a slow backward pass on CPUs
+    if plan.device == "cpu":
+        for model in (text, text_2, vision):
+            model.set_attn_implementation("eager")  # torch's fused attention has a slow backward pass on CPUs
     modules = {"text_encoder": text, "text_encoder_2": text_2, "image_encoder": vision, "heads": heads}
     trainer = Trainer(modules, plan, output_dir)
 
     def outputs(characters, rng):
-        images = clip_tensor([character_image(character, rng) for character in characters])
+        images = clip_tensor([character_image(character, rng) for character in characters]).to(plan.device)
         phrases, mentioned = random_phrases(characters, rng)
-        ids = tokenize(tokenizer, phrases)
+        ids = tokenize(tokenizer, phrases).to(plan.device)
         with autocast():
             seen = vision(images, output_hidden_states=True)
             first, second = text(ids).pooler_output, text_2(ids).text_embeds
@@ -195,13 +196,14 @@ def train_encoders(output_dir, plan, autocast, batch=48, checked=192):
                 "text_2": heads("text_2", second),
             }
             rgb, projected = heads.rgb(states), heads.text_projection(first)
-        full, partial = attribute_targets(characters), attribute_targets(characters, mentioned)
+        full, partial = (attribute_targets(characters, said, plan.device) for said in (None, mentioned))
         targets = {"image": full, "text": partial, "text_2": partial}
         holds = torch.tensor(
             [
                 [float(all(getattr(c, n) == getattr(d, n) for n in said)) for d, said in zip(characters, mentioned)]
                 for c in characters
-            ]
+            ],
+            device=plan.device,
         )
         return seen.image_embeds.float(), second.float(), projected.float(), predictions, targets, rgb.float(), holds
 
@@ -209,7 +211,7 @@ def train_encoders(output_dir, plan, autocast, batch=48, checked=192):
         characters = [training_character(rng, 0.3) for _ in range(batch)]
         image, second, projected, predictions, targets, rgb, holds = outputs(characters, rng)
         loss = sum(attribute_loss(predictions[source], targets[source]) for source in predictions)
-        loss = loss + 3 * F.mse_loss(rgb, torch.tensor([c.rgb for c in characters]) / 255.0)
+        loss = loss + 3 * F.mse_loss(rgb, torch.tensor([c.rgb for c in characters], device=plan.device) / 255.0)
         for texts in (second, projected):
             loss = loss + 0.3 * contrastive_loss(image, texts, holds, heads.log_scale)
         return loss, {}

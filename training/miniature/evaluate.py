@@ -17,6 +17,7 @@ from .judges import ready_judges
 from .pictures import contact_sheet
 from .poses import ACTIONS, RELATIONS
 from .splits import poses_of_kinds
+from .train import default_device
 from .training_loop import write_atomically
 
 ROWS = {  # name: (detail of the caption, with image prompts, with the RelationLoRA)
@@ -111,6 +112,7 @@ def main(arguments=None):
     parser.add_argument("--image_prompt_scale", type=float, default=1.0)
     parser.add_argument("--relation_loras", nargs="*", default=[], help="POSE=FOLDER; repeat a pose for each seed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
@@ -122,7 +124,7 @@ def main(arguments=None):
             parser.error(f"`--relation_loras` must be POSE=FOLDER with a pose of the world, got {text!r}.")
         loras.setdefault(pose, []).append(folder)
     judges = ready_judges(root / "judges")
-    pipeline = RelationBoothPipeline.from_pretrained(model)
+    pipeline = RelationBoothPipeline.from_pretrained(model).to(given.device)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_relation_adapter(model / "relation_adapter")
     poses = given.poses or poses_of_kinds("ab")

@@ -28,9 +28,13 @@ def random_scene_content(rng, kinds, unnamed_color_share):
 def encode_images(vae, images):
     """Latents of uint8 pictures, scaled, (B, 8, S/8, S/8) float16."""
     pixels = to_tensor(images).to(vae.device)
-    return torch.cat(
-        [vae.encode(part).latent_dist.mode() * vae.config.scaling_factor for part in pixels.split(ENCODE_BATCH)]
-    ).half()
+    return (
+        torch.cat(
+            [vae.encode(part).latent_dist.mode() * vae.config.scaling_factor for part in pixels.split(ENCODE_BATCH)]
+        )
+        .half()
+        .cpu()
+    )
 
 
 def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, annotate=False):

@@ -37,7 +37,9 @@ ADAPTER = "adapter alone"
 ROWS = (*VARIANTS, EMBEDDING, ADAPTER)
 
 
-def relation_lora_table(model, judges, output_dir, poses, seeds, count, case_seed=0, rows=ROWS, **settings):
+def relation_lora_table(
+    model, judges, output_dir, poses, seeds, count, case_seed=0, rows=ROWS, device="cpu", **settings
+):
     """Train what each row needs, draw and judge the same cases for all rows, and compare them with the default.
 
     Args:
@@ -45,7 +47,7 @@ def relation_lora_table(model, judges, output_dir, poses, seeds, count, case_see
         output_dir: for this model, these judges and settings alone: what is finished there is not made again.
         poses: names. seeds: training seeds; a case's figures are means over them.
         count, case_seed: cases of each pose, and what they depend on.
-        rows: of `ROWS`.
+        rows: of `ROWS`. device: for drawing; trainings find their own.
         settings: options of every training beside the row's own, known to `train_relation_embedding` too.
     Returns:
         JSON-ready: {"rows": {row: {pose: figures}}, "differences": {"row − default": {pose: figures}}}; no differences
@@ -57,7 +59,7 @@ def relation_lora_table(model, judges, output_dir, poses, seeds, count, case_see
         raise ValueError(f"`rows` must be of {', '.join(map(repr, ROWS))}, got {unknown}.")
     if not seeds:
         raise ValueError("`seeds` must hold at least one training seed, got none.")
-    pipe = RelationBoothPipeline.from_pretrained(model)
+    pipe = RelationBoothPipeline.from_pretrained(model).to(device)
     pipe.set_progress_bar_config(disable=True)
     pipe.load_relation_adapter(adapter_folder(model))
     judged = {row: {} for row in rows}

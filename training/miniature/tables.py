@@ -9,19 +9,20 @@ on.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from relationbooth_pipeline import miniature
 
-from .adapter_table import adapter_table, adapter_variants, cost_text
+from .adapter_table import PLAN, adapter_table, adapter_variants, cost_text
 from .evaluate import table_text
 from .judges import ready_judges
 from .lora_table import relation_lora_table
 from .poses import ACTIONS, RELATIONS
 from .towers import prepare_towers
-from .train import mixed_precision
+from .train import default_device, mixed_precision
 from .training_loop import write_atomically
 
 OVERLAPPING = ("kissing", "hugging", "back_to_back")  # where objects are confused, if anywhere
@@ -30,16 +31,24 @@ UNSEEN = ("hugging", "dancing")  # by the adapter; the second by the base, too
 
 def local_token_tables(model, judges, output_dir, given):
     towers = prepare_towers(Path(model) / "relation_adapter" / "image_encoder", output_dir / "towers")
-    poses, autocast = given.poses or OVERLAPPING, mixed_precision("bf16")
+    poses, autocast = given.poses or OVERLAPPING, mixed_precision("bf16", given.device)
+    plan = replace(PLAN, device=given.device)
     return adapter_table(
-        model, judges, output_dir / "adapters", adapter_variants(towers), poses, given.count, autocast, given.seed
+        model, judges, output_dir / "adapters", adapter_variants(towers), poses, given.count, autocast, given.seed, plan
     )
 
 
 def relation_lora_tables(model, judges, output_dir, given):
     seeds = range(given.training_seeds)
     return relation_lora_table(
-        model, judges, output_dir / "relation_loras", given.poses or UNSEEN, seeds, given.count, given.seed
+        model,
+        judges,
+        output_dir / "relation_loras",
+        given.poses or UNSEEN,
+        seeds,
+        given.count,
+        given.seed,
+        device=given.device,
     )
 
 
@@ -55,6 +64,7 @@ def main(arguments=None):
     parser.add_argument("--count", type=int, default=40, help="generations of each pose and row")
     parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each row and pose")
     parser.add_argument("--seed", type=int, default=0, help="of the cases")
+    parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)

@@ -1,8 +1,8 @@
 """Train the miniature: `python -m training.miniature.train STAGE --output_dir DIR`.
 
-Stages: vae, encoders, base, adapter, decoder, export, relation_loras, or all of them in this order. Every stage resumes
-where it was killed. On a CPU, start the program with the allocator settings that the run log gives; without them page
-faults halve the speed.
+Stages: vae, encoders, base, local_encoder (the vision tower distilled to be read densely), adapter, decoder, export,
+relation_loras, or all of them in this order. Every stage resumes where it was killed. On a CPU, start the program with
+the allocator settings that the run log gives; without them page faults halve the speed.
 """
 
 import argparse
@@ -25,19 +25,22 @@ AUTOENCODER = {
 PLANS = {
     "vae": {"max_train_steps": 5200, **AUTOENCODER},
     "encoders": {"max_train_steps": 3000, "muon_learning_rate": 0.01, "constant_share": 0.5, "sample_steps": 500},
-    "base": {"max_train_steps": 4000, "ema_decay": 0.998, "constant_share": 0.6, "sample_steps": 400},
-    "adapter": {"max_train_steps": 1500, "ema_decay": 0.995, "constant_share": 0.5, "sample_steps": 300},
-    "decoder": {"max_train_steps": 2000, **AUTOENCODER},
+    "base": {"max_train_steps": 8300, "ema_decay": 0.998, "constant_share": 0.885, "sample_steps": 400},
+    "adapter": {"max_train_steps": 2400, "ema_decay": 0.995, "constant_share": 0.6, "sample_steps": 800},
+    "decoder": {"max_train_steps": 5200, **AUTOENCODER},
 }
-STAGES = (*PLANS, "export", "relation_loras")
+STAGES = ("vae", "encoders", "base", "local_encoder", "adapter", "decoder", "export", "relation_loras")
 
 
-def mixed_precision(name):
-    """Callable that gives the autocast context of "bf16" or "no" on the CPU or the GPU at hand."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def default_device():
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def mixed_precision(name, device=None):
+    """Callable that gives the autocast context of "bf16" or "no" on a device; default: a GPU where there is one."""
     if name == "no":
         return contextlib.nullcontext
-    return lambda: torch.autocast(device, torch.bfloat16)
+    return lambda: torch.autocast(device or default_device(), torch.bfloat16)
 
 
 def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, training_seeds=1):
@@ -56,7 +59,13 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
         from .relation_loras import train_relation_loras
 
         return train_relation_loras(root / stage, Path(export_dir or root / "export"), seeds=training_seeds)
-    plan, autocast = TrainingPlan(**{**PLANS[stage], **overrides}), mixed_precision(precision)
+    if stage == "local_encoder":
+        from .towers import distil
+
+        distil(root / "encoders" / "image_encoder", root / stage, root / "scenes")
+        return True
+    plan = TrainingPlan(**{**PLANS[stage], **overrides})
+    autocast = mixed_precision(precision, plan.device)
     if stage == "vae":
         from .autoencoder import train_vae
 
@@ -74,8 +83,11 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
 
         return train_base(root, plan, autocast)
     from .adapter import train_adapter
+    from .image_prompts import LocalTokens
 
-    return train_adapter(root / "base" / "pipeline", root / "encoders" / "image_encoder", root / stage, plan, autocast)
+    local = LocalTokens(str(root / "local_encoder"))
+    encoder = root / "encoders" / "image_encoder"
+    return train_adapter(root / "base" / "pipeline", encoder, root / stage, plan, autocast, local)
 
 
 def main(arguments=None):
@@ -87,6 +99,7 @@ def main(arguments=None):
     parser.add_argument(
         "--threads", type=int, default=1, help="CPU threads; small models hardly gain from a second one"
     )
+    parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each relation; the first ships")
     for name, kind in (
         ("max_train_steps", int),

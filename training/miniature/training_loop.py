@@ -57,6 +57,7 @@ class TrainingPlan:
         ema_decay: of the averaged weights; 0 keeps none. seed: of every draw.
         checkpointing_steps, sample_steps: intervals, steps.
         max_train_seconds: leave after this long, resumable; 0 never.
+        device: where modules and batches go.
     """
 
     max_train_steps: int
@@ -71,6 +72,7 @@ class TrainingPlan:
     checkpointing_steps: int = 250
     sample_steps: int = 1000
     max_train_seconds: float = 0.0
+    device: str = "cpu"
 
     def rate(self, step):
         """Factor of the learning rates at `step`."""
@@ -134,6 +136,8 @@ class Trainer:
 
     def __init__(self, modules, plan, output_dir):
         self.modules, self.plan, self.output_dir = modules, plan, Path(output_dir)
+        for module in modules.values():
+            module.to(plan.device)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         muon, adamw = split_parameters(modules)
         self.weights = {**muon, **adamw}
@@ -150,7 +154,7 @@ class Trainer:
     def _resume(self):
         if not self.checkpoint_path.exists():
             return
-        state = torch.load(self.checkpoint_path, weights_only=True)
+        state = torch.load(self.checkpoint_path, map_location=self.plan.device, weights_only=True)
         with torch.no_grad():
             for key, module in self.modules.items():
                 module.load_state_dict(state["modules"][key])
