@@ -139,7 +139,7 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64):
     text_encoder = CLIPTextModel.from_pretrained(root / "encoders" / "text_encoder")
     text_encoder_2 = CLIPTextModelWithProjection.from_pretrained(root / "encoders" / "text_encoder_2")
     heads = AttributeHeads()
-    heads.load_state_dict(torch.load(root / "encoders" / "heads.pt", weights_only=True))
+    heads.load_state_dict(torch.load(root / "encoders" / "heads.pt", map_location="cpu", weights_only=True))
     heads.requires_grad_(False).to(plan.device)
     torch.manual_seed(plan.seed)
     unet = build_unet()

@@ -4,6 +4,7 @@ They share nothing with the pipeline's own encoders, so a generator cannot pleas
 """
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -53,9 +54,9 @@ class Judge(nn.Module):
         self.readings = nn.ModuleDict({name: nn.Linear(160 * 16, count) for name, count in questions.items()})
 
     def forward(self, images):
-        """{question: (B, answers)} of (B, 3, 64, 64) in [-1, 1]."""
-        features = self.features(images).flatten(1)
-        return {name: reading(features) for name, reading in self.readings.items()}
+        """{question: (B, answers)} of (B, 3, 64, 64) in [-1, 1]; both on the CPU, wherever the judge is."""
+        features = self.features(images.to(next(self.parameters()).device)).flatten(1)
+        return {name: reading(features).cpu() for name, reading in self.readings.items()}
 
 
 def build_judges():
@@ -191,10 +192,10 @@ def train_judges(output_dir, plan=PLAN, batch=40, pool=POOL):
     return trainer.run(loss_of, after_interval)
 
 
-def ready_judges(folder):
-    """The judges in `folder`, trained first, in minutes, unless they are there."""
+def ready_judges(folder, device="cpu"):
+    """The judges in `folder`, trained first, in minutes and on `device`, unless they are there."""
     if not (folder / FILE_NAME).exists():
-        train_judges(folder)
+        train_judges(folder, replace(PLAN, device=device))
     return Judges(folder / FILE_NAME)
 
 
@@ -206,7 +207,7 @@ class Judges:
     """
 
     def __init__(self, path):
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         self.identity, self.pose = build_judges()
         self.identity.load_state_dict(state["identity"])
         self.pose.load_state_dict(state["pose"])

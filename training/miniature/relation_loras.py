@@ -20,9 +20,10 @@ SETTINGS = {
     "resolution": IMAGE_SIZE,
     "train_batch_size": 8,
     "max_train_steps": 500,
-    "learning_rate": 5e-4,
+    "learning_rate": 2e-4,
     "image_prompt_scale": 1.0,  # of the adapter's own training; at the paper's 0.6 it keeps fewer identities
-    "views_per_triplet": 8,
+    "views_per_triplet": 1,
+    "largest_zoom": 1.0,  # crops would come with a conditioning that the base has never seen
     "checkpointing_steps": 250,
     "checkpoints_total_limit": 1,
     "resume_from_checkpoint": "latest",

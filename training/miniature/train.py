@@ -40,7 +40,7 @@ def mixed_precision(name, device=None):
     """Callable that gives the autocast context of "bf16" or "no" on a device; default: a GPU where there is one."""
     if name == "no":
         return contextlib.nullcontext
-    return lambda: torch.autocast(device or default_device(), torch.bfloat16)
+    return lambda: torch.autocast(torch.device(device or default_device()).type, torch.bfloat16)
 
 
 def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, training_seeds=1):

@@ -131,7 +131,7 @@ def write_atomically(path, save):
 class Trainer:
     """Trains {name: module} by `loss_of(step, rng)`, a callable that returns (scalar loss, {figure name: value}).
 
-    Every draw of step k depends on the seed and k alone, so a resumed run repeats an unbroken one bit for bit.
+    Every draw of step k depends on the seed and k alone, so on a CPU a resumed run repeats an unbroken one bit for bit.
     """
 
     def __init__(self, modules, plan, output_dir):
@@ -154,15 +154,16 @@ class Trainer:
     def _resume(self):
         if not self.checkpoint_path.exists():
             return
-        state = torch.load(self.checkpoint_path, map_location=self.plan.device, weights_only=True)
+        # AdamW's step counters belong on the CPU; all else is copied to where its weight is.
+        state = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
         with torch.no_grad():
             for key, module in self.modules.items():
                 module.load_state_dict(state["modules"][key])
+            for name, average in (self.average or {}).items():
+                average.copy_(state["average"][name])
         self.adamw.load_state_dict(state["adamw"])
         if self.muon is not None:
             self.muon.load_state_dict(state["muon"])
-        if self.average is not None:
-            self.average = state["average"]
         self.step = state["step"]
 
     def save(self):

@@ -10,12 +10,11 @@ from PIL import Image
 
 from .captions import make_caption
 from .identities import Character
+from .image_prompts import PROMPT_SIZE
 from .poses import ACTIONS, RELATIONS
 from .splits import held_out_characters, training_character
 from .training_loop import write_atomically
 from .world import BACKGROUNDS, render
-
-SCENE_SIZE = 256  # pixels
 
 
 def draw_triplet(pose, rng: random.Random, held_out=False, detail="species"):
@@ -30,11 +29,12 @@ def draw_triplet(pose, rng: random.Random, held_out=False, detail="species"):
     else:
         characters = [training_character(rng) for _ in range(count)]
     background = rng.choice(tuple(BACKGROUNDS))
-    target = render(characters, pose, background, rng, size=SCENE_SIZE)
+    # At the native size: the base knows SDXL's size and crop conditioning for that alone.
+    target = render(characters, pose, background, rng)
     actions = [name for name in ("standing", "waving") if name != pose]
     others = [name for name in BACKGROUNDS if name != background]
     prompts = [
-        render([character], rng.choice(actions), rng.choice(others), rng, size=SCENE_SIZE) for character in characters
+        render([character], rng.choice(actions), rng.choice(others), rng, size=PROMPT_SIZE) for character in characters
     ]
     return target, prompts, make_caption(characters, pose, background, detail)
 
