@@ -15,7 +15,7 @@ except ImportError as error:
 
 from .cli_errors import clean_errors
 from .conversion import convert_checkpoint
-from .demo import draw_demo, relations
+from .demo import DEFAULT_RELATION, draw_demo, relations
 from .feature_commands import features
 from .file_summary import summary
 from .generation import draw_sheet, prepare, save
@@ -130,7 +130,7 @@ def generate(
 @app.command()
 @clean_errors
 def demo(
-    relation: Annotated[str | None, typer.Option(help="One that comes with the miniature; default: the first.")] = None,
+    relation: Annotated[str, typer.Option(help="One that comes with the miniature.")] = DEFAULT_RELATION,
     seed: Annotated[int, typer.Option(help="Of both pictures.")] = 0,
     output: Annotated[Path, typer.Option(help="The contact sheet.")] = Path("demo.png"),
 ) -> None:
@@ -140,7 +140,7 @@ def demo(
         raise ValueError("the miniature came without RelationLoRAs. Install the package with its data.")
     console = Console(stderr=True)
     with denoising_progress(console) as on_step:
-        sheet = draw_demo(relation or relations()[0], seed, on_step)
+        sheet = draw_demo(relation, seed, on_step)
     sheet.save(output)
     typer.echo(str(output))
 

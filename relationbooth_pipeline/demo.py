@@ -13,6 +13,7 @@ from .pipeline import RelationBoothPipeline
 from .relation_lora import WEIGHT_NAME, read_relation_metadata
 
 PLACE = "in a meadow"
+DEFAULT_RELATION = "shaking_hands"  # the paper's case: the base can draw it, the adapter alone overlooks it
 
 
 def relations() -> list[str]:
