@@ -1,12 +1,9 @@
 """Tokenizer, loop and stages: each toy run resumes to bit-equal weights, and the chain ends in a loadable folder."""
 
 import contextlib
-import random
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
@@ -15,7 +12,7 @@ from diffusers import StableDiffusionXLPipeline
 from training.miniature import adapter, autoencoder, base, encoders
 from training.miniature.captions import world_words
 from training.miniature.tokenizer import tokenize, write_tokenizer
-from training.miniature.training_loop import Muon, Trainer, TrainingPlan
+from training.miniature.training_loop import Muon, TrainingPlan
 
 TOY_SCENES = 8
 
@@ -34,12 +31,11 @@ def chain(tmp_path_factory):
         yield root
 
 
-def run_stages(root, only=None, seconds=0.0, device="cpu"):
+def run_stages(root, only=None, seconds=0.0):
     def plan(ema_decay=0.9):
         return TrainingPlan(
-            2, ema_decay=ema_decay, warmup_steps=1, checkpointing_steps=1, sample_steps=100, max_train_seconds=seconds,
-            device=device,
-        )  # fmt: skip
+            2, ema_decay=ema_decay, warmup_steps=1, checkpointing_steps=1, sample_steps=100, max_train_seconds=seconds
+        )
 
     stages = {
         "vae": lambda: autoencoder.train_vae(root / "vae", plan(0.0), contextlib.nullcontext, 8),
@@ -74,42 +70,6 @@ def test_a_killed_stage_resumes_to_the_same_weights(chain, stage):
     for key, weights in unbroken["modules"].items():
         for name, weight in weights.items():
             assert torch.equal(weight, resumed["modules"][key][name]), f"{key}.{name}"
-
-
-class OneDevice(TorchDispatchMode):
-    """Refuses operations on tensors of two devices, as a GPU would; the meta device alone lets many pass."""
-
-    # Indices may stay on the CPU, and copies are how a tensor moves.
-    ALLOWED = (torch.ops.aten.index.Tensor, torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.ndim]
-        devices = {tensor.device.type for tensor in tensors}
-        if len(devices) > 1 and function not in self.ALLOWED:
-            raise AssertionError(f"{function} met tensors on {devices}")
-        if function is torch.ops.aten._local_scalar_dense.default:
-            return 1.0  # `.item()`, `bool()`
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("stage", ("vae", "encoders", "base", "adapter", "decoder"))
-def test_a_stage_moves_everything_to_its_device(chain, stage, monkeypatch):
-    """The loss and gradient of one step on the meta device, which has shapes and no numbers, beside a watching mode."""
-
-    class Done(Exception):
-        pass
-
-    def run(trainer, loss_of, after_interval=None):
-        with OneDevice():
-            loss, _ = loss_of(0, random.Random(0))
-            loss.backward()
-        assert loss.device.type == "meta"
-        assert all(weight.grad is None or weight.grad.device.type == "meta" for weight in trainer.weights.values())
-        raise Done
-
-    monkeypatch.setattr(Trainer, "run", run)
-    with pytest.raises(Done):
-        run_stages(chain, stage, device="meta")
 
 
 def test_the_stock_pipeline_draws_with_it(chain):
