@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
+from relationbooth_pipeline.relation_lora import WEIGHT_NAME
 
 from .cases import draw_cases, draw_pictures, judge, mean_over_seeds, summarise
 from .judges import ready_judges
 from .pictures import contact_sheet
-from .poses import ACTIONS, RELATIONS
-from .splits import poses_of_kinds
+from .poses import POSES
 from .train import default_device
 from .training_loop import write_atomically
 
@@ -102,32 +102,42 @@ def table_text(table, what=("relation", "species and color", "marking", "accesso
     return "\n".join(lines) + f"\n\nJudges on fresh renders of held-out characters: {told}.\n"
 
 
+def own_relation_loras(model):
+    """{pose: [folder]} of the RelationLoRAs that lie in the pipeline folder `model`."""
+    return {file.parent.name: [file.parent] for file in sorted((model / "relation_loras").glob(f"*/{WEIGHT_NAME}"))}
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="pipeline folder; default: the embedded miniature")
     parser.add_argument("--output_dir", required=True, help="judges, table and sheets go there")
-    parser.add_argument("--poses", nargs="*", choices=(*RELATIONS, *ACTIONS), help="default: all of kinds (a) and (b)")
+    parser.add_argument("--poses", nargs="*", choices=tuple(POSES), help="default: all")
     parser.add_argument("--rows", nargs="*", choices=tuple(ROWS), default=list(ROWS))
-    parser.add_argument("--count", type=int, default=40, help="generations of each pose and row")
+    parser.add_argument("--count", type=int, default=50, help="generations of each pose and row")
     parser.add_argument("--image_prompt_scale", type=float, default=1.0)
-    parser.add_argument("--relation_loras", nargs="*", default=[], help="POSE=FOLDER; repeat a pose for each seed")
+    parser.add_argument(
+        "--relation_loras",
+        nargs="*",
+        default=[],
+        help="POSE=FOLDER; repeat a pose for each seed; default: the model's own",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     root, model = Path(given.output_dir), Path(given.model or miniature.path())
-    loras = {}
+    loras = {} if given.relation_loras else own_relation_loras(model)
     for text in given.relation_loras:
         pose, _, folder = text.partition("=")
-        if pose not in (*RELATIONS, *ACTIONS) or not Path(folder).exists():
+        if pose not in POSES or not Path(folder).exists():
             parser.error(f"`--relation_loras` must be POSE=FOLDER with a pose of the world, got {text!r}.")
         loras.setdefault(pose, []).append(folder)
     judges = ready_judges(root / "judges")
     pipeline = RelationBoothPipeline.from_pretrained(model).to(given.device)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_relation_adapter(model / "relation_adapter")
-    poses = given.poses or poses_of_kinds("ab")
+    poses = given.poses or tuple(POSES)
     scale, sheets = given.image_prompt_scale, root / "sheets"
     table = evaluate(pipeline, judges, poses, given.count, given.seed, loras, given.rows, scale, sheets)
     text = json.dumps(table, indent=2) + "\n"

@@ -190,6 +190,14 @@ def test_every_seed_trains_and_the_first_ships(tmp_path, monkeypatch):
         assert shipped.get_tensor("w").dtype == torch.float16 and not shipped.get_tensor("w").any()
 
 
+def test_the_model_s_own_relation_loras_are_found(tmp_path):
+    own = program.own_relation_loras(miniature.path())
+    assert (
+        set(own) == {"carrying", "dancing", "hugging", "shaking_hands"} and program.own_relation_loras(tmp_path) == {}
+    )
+    assert read_relation_metadata(own["dancing"][0] / WEIGHT_NAME).relation == "dancing"
+
+
 def test_templates_fit_captions():
     assert relation_template("carrying") == "a {0} is carrying a {1}"
     assert relation_template("jumping") == "a {0} is jumping"
