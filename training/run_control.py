@@ -100,6 +100,22 @@ def start_trackers(accelerator: Accelerator, args) -> None:
         accelerator.init_trackers(args.tracker_project_name, told)
 
 
+def adamw(weights, args, samples: int) -> torch.optim.AdamW:
+    """AdamW with the loop's options.
+
+    Args:
+        weights: a list, or parameter groups, which may have their own `weight_decay`.
+        samples: of one optimizer step; `--scale_lr` multiplies the learning rate by them.
+    """
+    return torch.optim.AdamW(
+        weights,
+        lr=args.learning_rate * (samples if args.scale_lr else 1),
+        betas=(args.adam_beta1, args.adam_beta2),
+        weight_decay=args.adam_weight_decay,
+        eps=args.adam_epsilon,
+    )
+
+
 def optimizer_step(
     accelerator: Accelerator, args, model, trained, optimizer, schedule, step: int, losses_of, name_of
 ) -> dict[str, float]:

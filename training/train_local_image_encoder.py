@@ -29,6 +29,7 @@ from .run_control import (
     DTYPES,
     LossHistory,
     TrainingDiverged,
+    adamw,
     open_run,
     run_program,
     run_steps,
@@ -78,16 +79,11 @@ def trainable_weights(student: LocalImageEncoder, blocks: int | None) -> dict[st
     return {name: weight for name, weight in student.named_parameters() if weight.requires_grad}
 
 
-def adamw(trained: dict[str, torch.nn.Parameter], args, samples: int) -> torch.optim.AdamW:
+def parameter_groups(trained: dict[str, torch.nn.Parameter]) -> list[dict]:
     """Weight decay on matrices alone, as open_clip has it, on which CLIPSelf was built."""
     matrices = [weight for weight in trained.values() if weight.ndim > 1]
     vectors = [weight for weight in trained.values() if weight.ndim <= 1]
-    return torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": args.adam_weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-        lr=args.learning_rate * (samples if args.scale_lr else 1),
-        betas=(args.adam_beta1, args.adam_beta2),
-        eps=args.adam_epsilon,
-    )
+    return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def keep_trained_only(accelerator: Accelerator) -> None:
@@ -152,7 +148,7 @@ def train(args) -> None:
     original = {name: weight.detach().cpu().clone() for name, weight in trained.items()}
     if args.gradient_checkpointing:
         student.gradient_checkpointing_enable({"use_reentrant": False})
-    optimizer = adamw(trained, args, plan.pictures_per_step)
+    optimizer = adamw(parameter_groups(trained), args, plan.pictures_per_step)
     rate = get_scheduler(args.lr_scheduler, optimizer, num_warmup_steps=args.lr_warmup_steps, num_training_steps=steps)
     history, position = LossHistory(), StreamPosition()
     keep_trained_only(accelerator)

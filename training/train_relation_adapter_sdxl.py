@@ -27,6 +27,7 @@ from .relation_step import denoising_loss, prediction_target, training_scheduler
 from .run_control import (
     DTYPES,
     LossHistory,
+    adamw,
     open_run,
     optimizer_step,
     run_program,
@@ -129,13 +130,7 @@ def train(args) -> None:
     count = args.train_batch_size * accelerator.num_processes * args.gradient_accumulation_steps
     schedule = BatchSchedule(samples.sizes(), args.views_per_triplet, count, args.seed)
     steps = args.max_train_steps or args.num_train_epochs * schedule.steps_per_epoch
-    optimizer = torch.optim.AdamW(
-        trained,
-        lr=args.learning_rate * (count if args.scale_lr else 1),
-        betas=(args.adam_beta1, args.adam_beta2),
-        weight_decay=args.adam_weight_decay,
-        eps=args.adam_epsilon,
-    )
+    optimizer = adamw(trained, args, count)
     rate = get_scheduler(args.lr_scheduler, optimizer, num_warmup_steps=args.lr_warmup_steps, num_training_steps=steps)
     history = LossHistory()
     model, optimizer = accelerator.prepare(adapter, optimizer)

@@ -43,6 +43,7 @@ from .relation_step import (
 from .run_control import (
     DTYPES,
     LossHistory,
+    adamw,
     open_run,
     optimizer_step,
     run_program,
@@ -142,13 +143,7 @@ def train(args) -> None:
     if args.num_train_epochs is not None:
         steps = args.num_train_epochs * schedule.steps_per_epoch
 
-    optimizer = torch.optim.AdamW(
-        trained,
-        lr=args.learning_rate * (samples if args.scale_lr else 1),
-        betas=(args.adam_beta1, args.adam_beta2),
-        weight_decay=args.adam_weight_decay,
-        eps=args.adam_epsilon,
-    )
+    optimizer = adamw(trained, args, samples)
     rate = get_scheduler(args.lr_scheduler, optimizer, num_warmup_steps=args.lr_warmup_steps, num_training_steps=steps)
     history = LossHistory()
     keep_lora_only(accelerator)

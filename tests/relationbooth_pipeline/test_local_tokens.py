@@ -48,21 +48,12 @@ def test_every_configuration_is_saved_with_the_adapter_and_acts(variant, tmp_pat
     assert not torch.allclose(generate(fresh, **TWO), expected)
 
 
-def test_an_injection_without_its_weights_is_refused(tmp_path):
-    pipeline_with().save_relation_adapter(tmp_path / "adapter")
+@pytest.mark.parametrize(("saved", "claimed"), [("concat", "linear"), ("linear", "concat")])
+def test_weights_of_another_injection_are_refused(saved, claimed, tmp_path):
+    pipeline_with(local_injection=saved).save_relation_adapter(tmp_path / "adapter")
     config_file = tmp_path / "adapter" / "config.json"
     config = json.loads(config_file.read_text())
-    config["resampler_config"]["local_injection"] = "linear"
-    config_file.write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="do not fit its config.*proj_local"):
-        tiny_pipeline(adapter=False).load_relation_adapter(tmp_path / "adapter")
-
-
-def test_weights_of_another_injection_are_refused(tmp_path):
-    pipeline_with(local_injection="linear").save_relation_adapter(tmp_path / "adapter")
-    config_file = tmp_path / "adapter" / "config.json"
-    config = json.loads(config_file.read_text())
-    config["resampler_config"]["local_injection"] = "concat"
+    config["resampler_config"]["local_injection"] = claimed
     config_file.write_text(json.dumps(config))
     with pytest.raises(ValueError, match="do not fit its config.*proj_local"):
         tiny_pipeline(adapter=False).load_relation_adapter(tmp_path / "adapter")

@@ -1,12 +1,14 @@
 """How the tests run the training programs: their arguments on tiny models, in processes of their own, refused."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +39,29 @@ def finish(process: subprocess.Popen) -> str:
     output = process.communicate(timeout=300)[0].decode()
     assert process.returncode == 0, output
     return output
+
+
+def assert_same_bits(folder: Path, other: Path, file: str) -> None:
+    """The safetensors file of both folders holds the same tensors."""
+    expected, found = load_file(other / file), load_file(folder / file)
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def terminate_in(script, loss_name: str, flags: list[str], monkeypatch) -> None:
+    """Run a program that gets SIGTERM while it works out its first loss, the function `loss_name` of its module."""
+    loss = getattr(script, loss_name)
+
+    def terminated(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(script, loss_name, terminated)
+        with pytest.raises(SystemExit) as caught:
+            script.main(flags)
+    assert caught.value.code == 128 + signal.SIGTERM
 
 
 class Refusal(Exception):

@@ -1,8 +1,6 @@
 """Self-distillation as a user runs it, on a tiny tower: killed, resumed, stopped, refused."""
 
-import os
 import shutil
-import signal
 import time
 
 import pytest
@@ -12,20 +10,13 @@ from safetensors.torch import load_file
 from relationbooth_pipeline import LocalImageEncoder
 from tests.tiny import photo, tiny_pipeline, tiny_vision
 from tests.training.conftest import ENCODER_STEPS, encoder_arguments
-from tests.training.programs import start
+from tests.training.programs import assert_same_bits, start, terminate_in
 from training import train_local_image_encoder as script
 from training.checkpoints import Checkpoints
 from training.region_distillation import average_weights
 
 PROGRAM = "train_local_image_encoder"
 WEIGHTS = "model.safetensors"
-
-
-def assert_same_bits(folder, other):
-    expected, found = load_file(other / WEIGHTS), load_file(folder / WEIGHTS)
-    assert expected.keys() == found.keys()
-    for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), name
 
 
 def test_what_a_run_leaves(encoder_run, world):
@@ -62,7 +53,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(encoder_run, world, tmp_p
     process.communicate()
     assert not (output / "config.json").exists()
     script.main(flags)
-    assert_same_bits(output, encoder_run)
+    assert_same_bits(output, encoder_run, WEIGHTS)
 
 
 def test_two_processes_equal_one_with_twice_the_batch(world, tmp_path):
@@ -131,20 +122,10 @@ def test_gradients_exist_exactly_where_weights_train():
 
 def test_sigterm_saves_and_leaves(world, encoder_run, tmp_path, monkeypatch):
     flags = encoder_arguments(world, tmp_path, checkpointing_steps=100)
-    loss = script.region_distillation_loss
-
-    def terminated(*features):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return loss(*features)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(script, "region_distillation_loss", terminated)
-        with pytest.raises(SystemExit) as caught:
-            script.main(flags)
-    assert caught.value.code == 128 + signal.SIGTERM
+    terminate_in(script, "region_distillation_loss", flags, monkeypatch)
     assert Checkpoints(tmp_path).resume("latest") == 1
     script.main([*flags, "--resume_from_checkpoint", "latest"])
-    assert_same_bits(tmp_path, encoder_run)
+    assert_same_bits(tmp_path, encoder_run, WEIGHTS)
 
 
 def test_a_loss_that_is_not_finite_names_step_and_pictures(world, tmp_path, monkeypatch):
@@ -180,4 +161,4 @@ def test_a_stream_resumes_where_it_was(world, tmp_path):
     script.main(
         encoder_arguments(world, tmp_path / "run", **changes, resume_from_checkpoint="latest", dataloader_num_workers=1)
     )
-    assert_same_bits(tmp_path / "run", tmp_path / "whole")
+    assert_same_bits(tmp_path / "run", tmp_path / "whole", WEIGHTS)

@@ -1,8 +1,6 @@
 """Adapter training as a user runs it, on tiny models: stopped, resumed, from kept encodings, refused."""
 
 import json
-import os
-import signal
 
 import pytest
 import torch
@@ -12,7 +10,7 @@ from safetensors.torch import load_file
 from relationbooth_pipeline import RelationAdapter
 from tests.tiny import photo, tiny_pipeline
 from tests.training.conftest import ADAPTER_STEPS, adapter_arguments
-from tests.training.programs import finish, refuse_loading, refused, start
+from tests.training.programs import assert_same_bits, finish, refuse_loading, refused, start, terminate_in
 from training import adapter_samples, run_pictures
 from training import train_relation_adapter_sdxl as script
 from training.checkpoints import Checkpoints
@@ -25,13 +23,6 @@ EXISTING = dict.fromkeys(NEW)  # leaves these flags out
 # Adam's step is almost the gradient then, and not its sign, which rounding decides where a gradient is near zero.
 SMALL_STEPS = {"adam_epsilon": 1.0, "learning_rate": 1.0, "max_grad_norm": 1e9, "adam_weight_decay": 0.0,
                "lr_scheduler": "constant"}  # fmt: skip
-
-
-def assert_same_bits(folder, other):
-    expected, found = load_file(other / WEIGHTS), load_file(folder / WEIGHTS)
-    assert expected.keys() == found.keys()
-    for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), name
 
 
 def assert_close(folder, other):
@@ -92,13 +83,13 @@ def test_kept_encodings_change_no_bit_and_are_read_again(adapter_run, base, trip
     """Nor does gradient checkpointing. The second run asks no encoder."""
     same = {"encodings_dir": tmp_path / "encodings", "gradient_checkpointing": True}
     script.main(adapter_arguments(base, triplets, tmp_path / "one", **same))
-    assert_same_bits(tmp_path / "one", adapter_run)
+    assert_same_bits(tmp_path / "one", adapter_run, WEIGHTS)
     files = sorted((tmp_path / "encodings").iterdir())
     assert len(files) == 3 and {file.suffix for file in files} == {".safetensors"}
 
     monkeypatch.setattr(adapter_samples, "encode_conditions", refuse_loading)
     script.main(adapter_arguments(base, triplets, tmp_path / "two", **same))
-    assert_same_bits(tmp_path / "two", adapter_run)
+    assert_same_bits(tmp_path / "two", adapter_run, WEIGHTS)
     for file in files:
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(SystemExit, match="cannot be read .* Delete it and start again"):
@@ -106,20 +97,11 @@ def test_kept_encodings_change_no_bit_and_are_read_again(adapter_run, base, trip
 
 
 def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(adapter_run, base, triplets, tmp_path, monkeypatch):
-    flags, loss = adapter_arguments(base, triplets, tmp_path, checkpointing_steps=100), script.denoising_loss
-
-    def terminated(*arguments):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return loss(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(script, "denoising_loss", terminated)
-        with pytest.raises(SystemExit) as caught:
-            script.main(flags)
-    assert caught.value.code == 128 + signal.SIGTERM
+    flags = adapter_arguments(base, triplets, tmp_path, checkpointing_steps=100)
+    terminate_in(script, "denoising_loss", flags, monkeypatch)
     assert Checkpoints(tmp_path).resume("latest") == 1 and not (tmp_path / "config.json").exists()
     script.main([*flags, "--resume_from_checkpoint", "latest"])
-    assert_same_bits(tmp_path, adapter_run)
+    assert_same_bits(tmp_path, adapter_run, WEIGHTS)
 
 
 def test_accumulated_halves_equal_one_batch(base, triplets, tmp_path):
@@ -162,7 +144,7 @@ def test_it_starts_from_an_existing_adapter(base, triplets, tmp_path):
     """At learning rate 0 it stays what it was; without local tokens its config says so."""
     changes = {**EXISTING, "relation_adapter": base / "relation_adapter", "max_train_steps": 1, "learning_rate": 0}
     script.main(adapter_arguments(base, triplets, tmp_path, **{**changes, "local_image_encoder": "none"}))
-    assert_same_bits(tmp_path, base / "relation_adapter")
+    assert_same_bits(tmp_path, base / "relation_adapter", WEIGHTS)
     assert json.loads((tmp_path / "config.json").read_text())["local_grid"] == 0
     assert not (tmp_path / "local_image_encoder").exists()
     tiny_pipeline(adapter=False).load_relation_adapter(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from relationbooth_pipeline import RelationBoothPipeline
 
 from .adapter import train_adapter
-from .cases import draw_cases, draw_pictures, judge, stored, summarise
+from .cases import compared, draw_cases, draw_pictures, judge, stored
 from .image_prompts import LocalTokens
 from .training_loop import TrainingPlan
 
@@ -70,7 +70,7 @@ def adapter_table(
         poses: names. count, case_seed: cases of each pose, and what they depend on.
         autocast, plan, batch, scenes: of `train_adapter`.
     Returns:
-        JSON-ready: {"rows": {row: {pose | "all": figures}}, "differences": {"row − default": …}, "cost": {row: …}}.
+        `compared`, with "all" beside the poses, and {"cost": {row: `encoding_cost`}}.
     """
     model, output_dir = Path(model), Path(output_dir)
     image_encoder = model / "relation_adapter" / "image_encoder"
@@ -94,16 +94,7 @@ def adapter_table(
         judged[row]["all"] = [result for pose in poses for result in judged[row][pose]]
         cost[row] = encoding_cost(pipe, cases[0]["image_prompts"], list(cases[0]["species"].phrases))
         pipe.unload_relation_adapter()
-    default = judged.get(DEFAULT)
-    return {
-        "rows": {row: {pose: summarise(found) for pose, found in by_pose.items()} for row, by_pose in judged.items()},
-        "differences": {
-            f"{row} − {DEFAULT}": {pose: summarise(found, default[pose]) for pose, found in by_pose.items()}
-            for row, by_pose in judged.items()
-            if default is not None and row != DEFAULT
-        },
-        "cost": cost,
-    }
+    return {**compared(judged, DEFAULT), "cost": cost}
 
 
 def cost_text(cost):

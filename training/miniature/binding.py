@@ -5,15 +5,13 @@ denoising error says which word belongs where. The idea is FastComposer's locali
 the exact masks of the world. Nothing of it remains in the trained model.
 """
 
-import random
-
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
 from relationbooth_pipeline.relation_attention import cross_attention_layers
 
-from .latents import as_tuple, random_scene_content
+from .latents import as_tuple, scene_draws
 from .training_loop import write_atomically
 from .world import render
 
@@ -32,8 +30,7 @@ def character_shares(path, scenes, kinds, seed, unnamed_color_share=0.15):
         return torch.load(path, weights_only=True)
     shares = torch.zeros(len(scenes), 2, GRID, GRID, dtype=torch.float16)
     for index, expected in enumerate(tqdm(scenes, desc="rendering masks", mininterval=10)):
-        rng = random.Random(seed * 1_000_003 + index)
-        characters, pose, background = random_scene_content(rng, kinds, unnamed_color_share)
+        characters, pose, background, rng = scene_draws(index, seed, kinds, unnamed_color_share)
         if ([as_tuple(character) for character in characters], pose, background) != tuple(expected):
             raise RuntimeError(f"scene {index} was drawn otherwise than its latents. Remove them, they are outdated.")
         masks = torch.from_numpy(render(characters, pose, background, rng).masks).float()

@@ -140,3 +140,21 @@ def summarise(results, reference=None):
     """Intervals of results of the same cases, or of their differences from `reference`."""
     minus = reference or [dict.fromkeys(result, 0.0) for result in results]
     return {name: interval([a[name] - b[name] for a, b in zip(results, minus)]) for name in results[0]}
+
+
+def compared(judged, default):
+    """The table of {row: {pose: results}}, all of the same cases.
+
+    Returns:
+        JSON-ready: {"rows": {row: {pose: figures}}, "differences": {"row − default": {pose: figures}}}; no differences
+        unless the default is among the rows.
+    """
+    base = judged.get(default)
+    others = {} if base is None else {row: by_pose for row, by_pose in judged.items() if row != default}
+    return {
+        "rows": {row: {pose: summarise(found) for pose, found in by_pose.items()} for row, by_pose in judged.items()},
+        "differences": {
+            f"{row} − {default}": {pose: summarise(found, base[pose]) for pose, found in by_pose.items()}
+            for row, by_pose in others.items()
+        },
+    }

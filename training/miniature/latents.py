@@ -24,6 +24,12 @@ def random_scene_content(rng, kinds, unnamed_color_share):
     return characters, pose, rng.choice(tuple(BACKGROUNDS))
 
 
+def scene_draws(index, seed, kinds, unnamed_color_share):
+    """(characters, pose, background, rng to render with) of scene `index`: the same for the same arguments."""
+    rng = random.Random(seed * 1_000_003 + index)
+    return *random_scene_content(rng, kinds, unnamed_color_share), rng
+
+
 @torch.no_grad()
 def encode_images(vae, images):
     """Latents of uint8 pictures, scaled, (B, 8, S/8, S/8) float16."""
@@ -48,8 +54,7 @@ def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, annot
         return torch.load(path, weights_only=True)
     latents, scenes, boxes, images = [], [], [], []
     for index in tqdm(range(count), desc="rendering and encoding", mininterval=10):
-        rng = random.Random(seed * 1_000_003 + index)
-        characters, pose, background = random_scene_content(rng, kinds, unnamed_color_share)
+        characters, pose, background, rng = scene_draws(index, seed, kinds, unnamed_color_share)
         scene = render(characters, pose, background, rng, annotate=annotate)
         images.append(scene.image)
         scenes.append(([as_tuple(character) for character in characters], pose, background))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from relationbooth_pipeline import RelationBoothPipeline
 
-from .cases import draw_cases, draw_pictures, judge, mean_over_seeds, stored, summarise
+from .cases import compared, draw_cases, draw_pictures, judge, mean_over_seeds, stored
 from .relation_embedding import (
     load_relation_embedding,
     train_relation_embedding,
@@ -50,8 +50,7 @@ def relation_lora_table(
         rows: of `ROWS`. device: for drawing; trainings find their own.
         settings: options of every training beside the row's own, known to `train_relation_embedding` too.
     Returns:
-        JSON-ready: {"rows": {row: {pose: figures}}, "differences": {"row − default": {pose: figures}}}; no differences
-        unless the default is among the rows.
+        `compared`.
     Raises:
         ValueError: an unknown row, or no seed.
     """
@@ -76,15 +75,7 @@ def relation_lora_table(
 
                 verdicts.append(stored(folder / f"verdicts_{case_seed}_{count}.json", compute))
             judged[row][pose] = mean_over_seeds(verdicts)
-    default = judged.get(DEFAULT)
-    return {
-        "rows": {row: {pose: summarise(means) for pose, means in of_pose.items()} for row, of_pose in judged.items()},
-        "differences": {
-            f"{row} − {DEFAULT}": {pose: summarise(means, default[pose]) for pose, means in of_pose.items()}
-            for row, of_pose in judged.items()
-            if default is not None and row != DEFAULT
-        },
-    }
+    return compared(judged, DEFAULT)
 
 
 def adapter_folder(model):

@@ -20,8 +20,9 @@ from ..relation_step import LossSettings, step_losses, training_scheduler
 from ..run_control import TrainingDiverged
 from ..schedule import BatchSchedule, noise_and_timesteps
 from ..train_relation_lora_sdxl import load_pipeline
+from ..triplet_arguments import view_options
 from ..triplet_cache import collate, encode_triplets
-from .relation_loras import training_arguments
+from .relation_loras import SETTINGS, training_arguments
 from .training_loop import write_atomically
 
 WORD = "<relation>"  # R*; diffusers writes its further vectors as <relation>_1, <relation>_2, …
@@ -119,9 +120,14 @@ def invert_relation(pipe, triplets, args):
     add_relation_embedding(pipe, start)
     triplets = [without_relation_data(triplet) for triplet in triplets]
     cached = encode_triplets(
-        pipe, triplets, args.resolution, args.views_per_triplet, args.seed, args.image_prompt_scale,
-        largest_zoom=args.largest_zoom, center_crop=args.center_crop, random_flip=args.random_flip,
-    )  # fmt: skip
+        pipe,
+        triplets,
+        args.resolution,
+        args.views_per_triplet,
+        args.seed,
+        args.image_prompt_scale,
+        **view_options(args),
+    )
     schedule = BatchSchedule(
         [views[0].size for views in cached], args.views_per_triplet, args.train_batch_size, args.seed
     )
@@ -158,10 +164,10 @@ def train_relation_embedding(
     pose,
     seed=0,
     *,
-    max_train_steps=500,
-    train_batch_size=8,
+    max_train_steps=SETTINGS["max_train_steps"],
+    train_batch_size=SETTINGS["train_batch_size"],
     learning_rate=2e-2,  # at 5e-3 the words have not arrived after 500 steps
-    views_per_triplet=8,
+    views_per_triplet=SETTINGS["views_per_triplet"],
 ):
     """R* of `pose` on the miniature in `model`, from the triplets that a RelationLoRA of this seed has; float32.
 

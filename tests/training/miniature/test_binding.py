@@ -1,7 +1,5 @@
 """Words bound to characters: tokens, shares, the loss, and what keeps attention able to learn."""
 
-import random
-
 import pytest
 import torch
 
@@ -13,7 +11,7 @@ from training.miniature import base
 from training.miniature.binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
 from training.miniature.captions import make_caption
 from training.miniature.identities import named_character
-from training.miniature.latents import as_tuple, random_scene_content
+from training.miniature.latents import as_tuple, scene_draws
 from training.miniature.tokenizer import tokenize, write_tokenizer
 from training.miniature.training_loop import LARGEST_LOGIT_NORM, Muon, muon_groups
 
@@ -23,7 +21,7 @@ SEED = 5
 def scenes(count):
     drawn = []
     for index in range(count):
-        characters, pose, background = random_scene_content(random.Random(SEED * 1_000_003 + index), "ab", 0.15)
+        characters, pose, background, _ = scene_draws(index, SEED, "ab", 0.15)
         drawn.append(([as_tuple(character) for character in characters], pose, background))
     return drawn
 
