@@ -48,8 +48,10 @@ def draw_demo(relation: str, seed: int, on_step: Callable[[int, int], None] | No
     pipe = RelationBoothPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     pipe.load_relation_adapter(folder / "relation_adapter")
-    phrases, boxes = list(characters), metadata.layout_prior
-    prompt = f"a {phrases[0]} {metadata.predicate} a {phrases[1]} {PLACE}"
+    boxes = metadata.layout_prior
+    characters = dict(list(characters.items())[: len(boxes)])  # an action needs only the first
+    phrases = list(characters)
+    prompt = f"{metadata.template.format(*phrases)} {PLACE}"
     encoded = pipe.encode_image_prompts(list(characters.values()), phrases)
     defaults, results = dict(MINIATURE_DEFAULTS), {}
     steps = defaults.pop("steps")
@@ -72,5 +74,5 @@ def draw_demo(relation: str, seed: int, on_step: Callable[[int, int], None] | No
             generator=torch.Generator().manual_seed(seed),
             callback_on_step_end=after_step,
         ).images[0]
-    note = "A cartoon world, drawn by the embedded miniature. Neither character was in any training."
+    note = "A cartoon world, drawn by the embedded miniature. Its characters were held out of all training."
     return contact_sheet(list(characters.values()), phrases, boxes, results, prompt, note)

@@ -18,7 +18,12 @@ PROMPT = "a cat is hugging a plushie bear"
 LEFT, RIGHT = "0,0.2,0.55,0.85", "0.5,0.25,1,0.9"
 
 
-def write_lora(unet, folder, rank=2):
+BOXES = [[0.0, 0.1, 0.5, 0.9], [0.5, 0.1, 1.0, 0.9]]
+HUG = RelationMetadata("hug", "is hugging", "a {0} is hugging a {1}", 0.7, BOXES)
+JUMP = RelationMetadata("jump", "is jumping", "a {0} is jumping", 0.7, BOXES[:1])  # an action of one object
+
+
+def write_lora(unet, folder, metadata, rank=2):
     """A RelationLoRA of every text cross-attention, with our header."""
     folder.mkdir(parents=True)
     modules, state = dict(unet.named_modules()), {}
@@ -29,8 +34,7 @@ def write_lora(unet, folder, rank=2):
             state[f"unet.{path}.{name}.lora_B.weight"] = torch.randn(layer.out_features, rank)
     file = folder / "pytorch_lora_weights.safetensors"
     save_file(state, file)
-    boxes = [[0.0, 0.1, 0.5, 0.9], [0.5, 0.1, 1.0, 0.9]]
-    write_relation_metadata(file, RelationMetadata("hug", "is hugging", "a {0} is hugging a {1}", 0.7, boxes))
+    write_relation_metadata(file, metadata)
     return file
 
 
@@ -42,7 +46,8 @@ def world(tmp_path_factory):
     pipe.save_relation_adapter(weights / "relation_adapter")
     pipe.unload_relation_adapter()
     pipe.save_pretrained(weights)
-    write_lora(pipe.unet, weights / "relation_loras" / "hug")
+    for metadata in (HUG, JUMP):
+        write_lora(pipe.unet, weights / "relation_loras" / metadata.relation, metadata)
     (weights / "references").mkdir()
     for i, name in enumerate(("bear", "cat")):
         photo(i).save(weights / "references" / f"{name}.png")
@@ -143,9 +148,16 @@ def test_the_demo_shows_both_pictures_from_one_seed(run):
     assert first.tobytes() != Image.open("other.png").tobytes()
 
 
+def test_the_demo_of_an_action_shows_one_character(run):
+    run("demo", "--relation", "hug", "--output", "two.png")
+    result = run("demo", "--relation", "jump", "--output", "one.png")
+    assert result.exit_code == 0, result.output
+    assert Image.open("one.png").width == Image.open("two.png").width + 256  # one reference takes a whole panel
+
+
 def test_the_demo_names_what_there_is(run):
     result = run("demo", "--relation", "dancing")
-    assert result.exit_code == 1 and "`--relation` must be one of hug, got 'dancing'" in result.output
+    assert result.exit_code == 1 and "`--relation` must be one of hug, jump, got 'dancing'" in result.output
 
 
 def test_unknown_words_are_named_not_refused(run, two):
@@ -224,7 +236,7 @@ def test_info_tells_adapters_loras_and_pipelines(run, world):
     assert lora["kind"] == "RelationLoRA" and lora["rank"] == [2] and lora["layers"] == 4 * layers
     assert lora["relation"]["predicate"] == "is hugging"
     pipeline = json.loads(run("info", weights).output)
-    assert pipeline["components"]["unet"] == "UNet2DConditionModel" and pipeline["relation_loras"] == ["hug"]
+    assert pipeline["components"]["unet"] == "UNet2DConditionModel" and pipeline["relation_loras"] == ["hug", "jump"]
     encoder = json.loads(run("info", weights / "relation_adapter" / "local_image_encoder").output)
     assert encoder["kind"] == "local image encoder"
 

@@ -34,7 +34,18 @@ DIFFERENCES = (
 )
 
 
-def evaluate(pipeline, judges, poses, count, seed=0, relation_loras=None, rows=tuple(ROWS), scale=1.0, sheet=None):
+def evaluate(
+    pipeline,
+    judges,
+    poses,
+    count,
+    seed=0,
+    relation_loras=None,
+    rows=tuple(ROWS),
+    scale=1.0,
+    relation_lora_weight=1.0,
+    sheet=None,
+):
     """Figures of some rows of `ROWS` for some poses.
 
     Args:
@@ -42,6 +53,7 @@ def evaluate(pipeline, judges, poses, count, seed=0, relation_loras=None, rows=t
         poses: names. count: cases of each.
         relation_loras: {pose: RelationLoRA folders, one for each training seed}; rows with it average over them, and
             leave out poses that have none.
+        scale: γ of the image prompts. relation_lora_weight: of `set_adapters`.
         sheet: folder for one contact sheet a pose: the first cases of every row.
     Returns:
         JSON-ready: {"judges", "rows": {row: {"all" | pose: figures}}, "differences": {"a − b": {pose: figures}}}.
@@ -55,7 +67,8 @@ def evaluate(pipeline, judges, poses, count, seed=0, relation_loras=None, rows=t
                 pictures[row] = [draw_pictures(pipeline, cases, detail, with_prompts, scale)]
                 continue
             for folder in relation_loras.get(pose, ()):
-                pipeline.load_lora_weights(str(folder))
+                pipeline.load_lora_weights(str(folder), adapter_name="relation")
+                pipeline.set_adapters("relation", relation_lora_weight)
                 drawn = draw_pictures(pipeline, cases, detail, with_prompts, scale)
                 pipeline.unload_lora_weights()
                 pictures.setdefault(row, []).append(drawn)
@@ -64,7 +77,8 @@ def evaluate(pipeline, judges, poses, count, seed=0, relation_loras=None, rows=t
             judged.setdefault(row, {})[pose] = mean_over_seeds(verdicts)
         if sheet is not None:
             draw_sheet(cases, pictures, Path(sheet) / f"{pose}.png")
-    table = {"judges": judges.accuracy, "seed": seed, "count": count, "scale": scale, "rows": {}, "differences": {}}
+    settings = {"seed": seed, "count": count, "scale": scale, "relation_lora_weight": relation_lora_weight}
+    table = {"judges": judges.accuracy, **settings, "rows": {}, "differences": {}}
     for row, by_pose in judged.items():
         flat = [result for results in by_pose.values() for result in results]
         table["rows"][row] = {"all": summarise(flat), **{pose: summarise(r) for pose, r in by_pose.items()}}
@@ -115,6 +129,7 @@ def main(arguments=None):
     parser.add_argument("--rows", nargs="*", choices=tuple(ROWS), default=list(ROWS))
     parser.add_argument("--count", type=int, default=50, help="generations of each pose and row")
     parser.add_argument("--image_prompt_scale", type=float, default=1.0)
+    parser.add_argument("--relation_lora_weight", type=float, default=1.0, help="below 1: a weaker RelationLoRA")
     parser.add_argument(
         "--relation_loras",
         nargs="*",
@@ -138,8 +153,18 @@ def main(arguments=None):
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_relation_adapter(model / "relation_adapter")
     poses = given.poses or tuple(POSES)
-    scale, sheets = given.image_prompt_scale, root / "sheets"
-    table = evaluate(pipeline, judges, poses, given.count, given.seed, loras, given.rows, scale, sheets)
+    table = evaluate(
+        pipeline,
+        judges,
+        poses,
+        given.count,
+        given.seed,
+        loras,
+        given.rows,
+        given.image_prompt_scale,
+        given.relation_lora_weight,
+        root / "sheets",
+    )
     text = json.dumps(table, indent=2) + "\n"
     write_atomically(root / "table.json", lambda path: path.write_text(text, encoding="utf-8"))
     print(table_text(table))

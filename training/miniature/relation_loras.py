@@ -1,4 +1,4 @@
-"""Stage "relation_loras": RelationLoRAs of the relations that the adapter has not seen, by the users' own script."""
+"""Stage "relation_loras": RelationLoRAs of what the adapter has not seen anyone do, by the users' own script."""
 
 from pathlib import Path
 
@@ -73,12 +73,12 @@ def train_one(model, output_dir, pose, seed=0, **settings):
 
 
 def train_relation_loras(root, export_dir, poses=None, seeds=1):
-    """Train one for each relation of kinds (b) and (c) and put it into the exported pipeline, in half precision.
+    """Train one for each relation and action of kinds (b) and (c); put it into the exported pipeline, halved.
 
     Args:
         seeds: trainings of each, into `root`/POSE_SEED, to see how much they vary; the first is the one that ships.
     """
-    for pose in poses or poses_of_kinds("bc", RELATIONS):
+    for pose in poses or poses_of_kinds("bc"):
         files = [train_one(export_dir, Path(root) / f"{pose}_{seed}", pose, seed) for seed in range(seeds)]
         target = export_dir / "relation_loras" / pose / WEIGHT_NAME
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ AUTOENCODER = {
     "warmup_steps": 20,
     "sample_steps": 600,
 }
-# Steps and rates of the shipped weights; the run log has their cost.
+# Steps and rates of a clean repetition; the run log tells how the shipped weights came by theirs, and their cost.
 PLANS = {
     "vae": {"max_train_steps": 5200, **AUTOENCODER},
     "encoders": {"max_train_steps": 3000, "muon_learning_rate": 0.01, "constant_share": 0.5, "sample_steps": 500},

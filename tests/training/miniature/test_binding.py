@@ -12,8 +12,8 @@ from training.miniature.binding import AttentionRecorder, binding_loss, characte
 from training.miniature.captions import make_caption
 from training.miniature.identities import named_character
 from training.miniature.latents import as_tuple, scene_draws
+from training.miniature.muon import LARGEST_LOGIT_NORM, Muon, muon_groups
 from training.miniature.tokenizer import tokenize, write_tokenizer
-from training.miniature.training_loop import LARGEST_LOGIT_NORM, Muon, muon_groups
 
 SEED = 5
 

@@ -172,6 +172,13 @@ def test_a_relation_lora_and_the_table(judges_file, tmp_path, monkeypatch):
     assert set(table["rows"]["adapter and RelationLoRA"]) == {"all", "hugging"}
     assert set(table["differences"]["adapter and RelationLoRA − adapter"]) == {"hugging"}
     assert (tmp_path / "sheets" / "hugging.png").stat().st_size > 1000
+    rows = ("adapter", "adapter and RelationLoRA")
+    for weight in (0.0, 50.0):
+        weaker = program.evaluate(
+            pipe, Judges(judges_file), ["hugging"], 2, relation_loras=loras, rows=rows, relation_lora_weight=weight
+        )
+        moved = weaker["differences"]["adapter and RelationLoRA − adapter"]["hugging"]["keypoint distance"]
+        assert any(moved.values()) == bool(weight)
     text = program.table_text(table)
     assert text.count("\n| ") == sum(map(len, [*table["rows"].values(), *table["differences"].values()]))
 

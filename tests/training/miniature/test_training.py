@@ -11,8 +11,9 @@ from diffusers import StableDiffusionXLPipeline
 
 from training.miniature import adapter, autoencoder, base, encoders
 from training.miniature.captions import world_words
+from training.miniature.muon import Muon
 from training.miniature.tokenizer import tokenize, write_tokenizer
-from training.miniature.training_loop import Muon, TrainingPlan
+from training.miniature.training_loop import Trainer, TrainingPlan
 
 TOY_SCENES = 8
 
@@ -70,6 +71,16 @@ def test_a_killed_stage_resumes_to_the_same_weights(chain, stage):
     for key, weights in unbroken["modules"].items():
         for name, weight in weights.items():
             assert torch.equal(weight, resumed["modules"][key][name]), f"{key}.{name}"
+
+
+def test_another_stage_s_state_is_refused(tmp_path):
+    """A checkpoint of other modules, or of other parameter groups, says what to do."""
+    plan = TrainingPlan(max_train_steps=1)
+    Trainer({"a": torch.nn.Linear(2, 2)}, plan, tmp_path).save()
+    refusal = r"(?s)checkpoint\.pt does not fit what trains here: .*a new output folder"
+    for modules in ({"b": torch.nn.Linear(2, 2)}, {"a": torch.nn.Linear(3, 2)}, {"a": torch.nn.LayerNorm(2)}):
+        with pytest.raises(ValueError, match=refusal):
+            Trainer(modules, plan, tmp_path)
 
 
 def test_the_stock_pipeline_draws_with_it(chain):
