@@ -132,6 +132,7 @@ def generate(
 def demo(
     relation: Annotated[str, typer.Option(help="One that comes with the miniature.")] = DEFAULT_RELATION,
     seed: Annotated[int, typer.Option(help="Of both pictures.")] = 0,
+    weight: Annotated[float, typer.Option(help="Of the RelationLoRA; less keeps more likeness.")] = 1.0,
     output: Annotated[Path, typer.Option(help="The contact sheet.")] = Path("demo.png"),
 ) -> None:
     """Two characters that no training has seen: the adapter alone and with a RelationLoRA, from the same seed."""
@@ -140,7 +141,7 @@ def demo(
         raise ValueError("the miniature came without RelationLoRAs. Install the package with its data.")
     console = Console(stderr=True)
     with denoising_progress(console) as on_step:
-        sheet = draw_demo(relation, seed, on_step)
+        sheet = draw_demo(relation, seed, weight, on_step)
     sheet.save(output)
     typer.echo(str(output))
 

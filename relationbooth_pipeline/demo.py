@@ -29,12 +29,14 @@ def references() -> dict[str, Image.Image]:
 
 
 @torch.no_grad()
-def draw_demo(relation: str, seed: int, on_step: Callable[[int, int], None] | None = None) -> Image.Image:
+def draw_demo(
+    relation: str, seed: int, weight: float = 1.0, on_step: Callable[[int, int], None] | None = None
+) -> Image.Image:
     """Contact sheet: references, boxes, the adapter alone, and the adapter with the RelationLoRA.
 
     Args:
         relation: one of `relations()`.
-        seed: of both pictures.
+        seed: of both pictures. weight: of the RelationLoRA, as in `set_adapters`.
         on_step: told (steps done, steps in all).
     Raises:
         ValueError: no such RelationLoRA.
@@ -64,7 +66,8 @@ def draw_demo(relation: str, seed: int, on_step: Callable[[int, int], None] | No
             return tensors
 
         if name == "RelationBooth":
-            pipe.load_lora_weights(file)
+            pipe.load_lora_weights(file, adapter_name=relation)
+            pipe.set_adapters(relation, weight)
         results[name] = pipe(
             prompt,
             image_prompts=encoded,

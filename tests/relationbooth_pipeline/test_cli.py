@@ -144,8 +144,9 @@ def test_the_demo_shows_both_pictures_from_one_seed(run):
     assert first.width > 3 * 512 + 256  # boxes and two results, and the references
     assert run("demo", "--relation", "hug", "--seed", 3, "--output", "again.png").exit_code == 0
     assert first.tobytes() == Image.open("again.png").tobytes()
-    run("demo", "--relation", "hug", "--seed", 4, "--output", "other.png")
-    assert first.tobytes() != Image.open("other.png").tobytes()
+    for other in (("--seed", 4), ("--seed", 3, "--weight", 0.5)):
+        run("demo", "--relation", "hug", *other, "--output", "other.png")
+        assert first.tobytes() != Image.open("other.png").tobytes()
 
 
 def test_the_demo_of_an_action_shows_one_character(run):

@@ -23,6 +23,8 @@ VARIANTS = {  # row: options of `train_one`
     "without KML": {"kml_weight": 0},
     "λ = 1e-4": {"kml_weight": 1e-4},
     "λ = 1e-2": {"kml_weight": 1e-2},
+    "λ = 0.1": {"kml_weight": 0.1},
+    "λ = 1": {"kml_weight": 1.0},
     "λ = 1e-3, t ≤ 333": {"kml_max_timestep": 333},
     "with predicate attention loss": {"predicate_attention_weight": 1e-3},
     "released code": {

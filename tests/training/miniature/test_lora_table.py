@@ -154,7 +154,7 @@ def test_a_caption_with_the_word_knows_its_spans():
 
 
 def test_every_row_has_its_folder():
-    assert len({table.row_folder("root", row, "hugging", 0) for row in table.ROWS}) == len(table.ROWS) == 9
+    assert len({table.row_folder("root", row, "hugging", 0) for row in table.ROWS}) == len(table.ROWS) == 11
 
 
 def test_the_table_and_its_second_call(tmp_path, monkeypatch):
