@@ -1,6 +1,7 @@
 """What a RelationLoRA run leaves behind: the weights with their header, validation pictures, a card."""
 
 import os
+import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -56,10 +57,13 @@ def layout_prior(triplets: list[Triplet]) -> list[list[float]]:
 
 
 def prompt_template(prompt: str, phrases: list[str]) -> str:
-    """The prompt with {0}, {1}, … in the phrases' places; a longer phrase first, it may contain a shorter one."""
+    """The prompt with {0}, {1}, … in the phrases' places; a longer phrase first, it may contain a shorter one.
+
+    "an" before a place becomes "a": it belonged to the word that stood there.
+    """
     for index in sorted(range(len(phrases)), key=lambda i: -len(phrases[i])):
         prompt = prompt.replace(phrases[index], f"{{{index}}}", 1)
-    return prompt
+    return re.sub(r"\b([Aa])n (?=\{\d)", r"\1 ", prompt)
 
 
 def save_relation_lora(unet, folder: str | Path, metadata: RelationMetadata | None = None) -> Path:
@@ -106,6 +110,7 @@ def write_card(folder: Path, args, metadata: RelationMetadata, repo_id: str, cou
     prompt = args.validation_prompt or metadata.template
     widget = [{"text": prompt, "output": {"url": file.relative_to(folder).as_posix()}} for file in files] or None
     boxes = metadata.layout_prior
+    objects = "one object" if len(boxes) == 1 else f"{len(boxes)} objects each"
     adapter = [f'"{args.relation_adapter or args.pretrained_model_name_or_path}"']
     if args.relation_adapter is None:
         adapter.append('subfolder="relation_adapter"')
@@ -155,8 +160,8 @@ prompts.
 
 ## Limits
 
-Boxes guide, they do not bind. The relation was learned from {count} examples of {len(boxes)} objects; others may
-follow it less well. You need the rights to the photos you use.
+Boxes guide, they do not bind. The relation was learned from {count} examples with {objects}; others may follow
+it less well. You need the rights to the photos you use.
 """
     data = ModelCardData(
         license="openrail++",
