@@ -36,9 +36,13 @@ from . import {module} as _module  # written so, diffusers' loader does not look
 '''
 
 
-def export(pipe: RelationBoothPipeline, folder: Path, card: Path = CARDS / "relationbooth-sdxl" / "README.md") -> None:
+def export(
+    pipe: RelationBoothPipeline, folder: Path, card: str = "relationbooth-sdxl", relation_loras: Path | None = None
+) -> None:
     """Write a pipeline to a new folder that loads without our package; whole or not at all.
 
+    Args:
+        card: name of a folder beside this program. relation_loras: folder of RelationLoRAs that go with it.
     Raises:
         ValueError: the folder exists, its name holds a dot, or no adapter is loaded.
     """
@@ -65,7 +69,9 @@ def export(pipe: RelationBoothPipeline, folder: Path, card: Path = CARDS / "rela
             code = COMPONENT_CODE.format(module=module, name=name)
             (fresh / component / f"component_{component}.py").write_text(code)
         (fresh / "model_index.json").write_text(json.dumps(index, indent=2))
-        shutil.copy(card, fresh / "README.md")
+        if relation_loras is not None:
+            shutil.copytree(relation_loras, fresh / "relation_loras")
+        shutil.copy(CARDS / card / "README.md", fresh)
         fresh.rename(folder)
 
 
@@ -94,7 +100,11 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.command == "export":
-            export(load(given.pipeline, given.adapter), given.folder)
+            own = {}
+            if given.pipeline is None:
+                loras = relationbooth_pipeline.miniature.path() / "relation_loras"
+                own = {"card": "relationbooth-miniature", "relation_loras": loras}
+            export(load(given.pipeline, given.adapter), given.folder, **own)
         else:
             upload(given.folder, given.repository, given.private)
     except ValueError as error:

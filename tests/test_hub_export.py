@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
-from hub_cards.publish import export, upload
+from hub_cards.publish import export, main, upload
 from tests.relationbooth_pipeline.test_pipeline_call import BOXES, TWO, generate
 from tests.tiny import tiny_pipeline
 
@@ -113,6 +114,14 @@ def test_its_code_serves_another_checkpoint(exported, tmp_path):
     torch.testing.assert_close(
         run_without_our_package(folder, str(tmp_path / "sdxl"), tmp_path), expected, atol=1e-3, rtol=1e-3
     )
+
+
+def test_the_miniature_brings_its_card_and_relation_loras(tmp_path):
+    assert main(["export", str(tmp_path / "miniature")]) == 0
+    assert "# The miniature" in (tmp_path / "miniature" / "README.md").read_text()
+    pipe = DiffusionPipeline.from_pretrained(tmp_path / "miniature", trust_remote_code=True)
+    pipe.load_lora_weights(tmp_path / "miniature", subfolder="relation_loras/jumping")
+    assert pipe.heaviest_relation().relation == "jumping"
 
 
 def test_refusals(exported, tmp_path):
