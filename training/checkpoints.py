@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -153,12 +154,10 @@ def move_into(folder: Path, fresh: Path, last: str) -> None:
 
 def check_writable(folder: str | Path, argument: str = "--output_dir") -> None:
     """Raise a ValueError unless files can be made in `folder` (made if missing), which `argument` named."""
-    folder = Path(folder)
-    probe = folder / ".write-test"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x" * 4096)
-        probe.unlink()
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".write-test") as probe:  # every process has its own
+            probe.write(b"x" * 4096)
     except OSError as error:
         raise ValueError(
             f"`{argument}` must be a writable folder, got `{folder}` ({error}). Choose another."

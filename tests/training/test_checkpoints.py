@@ -1,4 +1,5 @@
 import errno
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -79,6 +80,12 @@ def test_nothing_to_resume(tmp_path):
 def test_a_limit_of_zero_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must be at least 1, got 0"):
         Checkpoints(tmp_path, total_limit=0)
+
+
+def test_processes_may_probe_one_folder_at_once(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(check_writable, [tmp_path / "run"] * 400))
+    assert not any((tmp_path / "run").iterdir())
 
 
 def test_an_unwritable_folder_is_refused(tmp_path):
