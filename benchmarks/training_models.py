@@ -20,12 +20,12 @@ from transformers import (
 
 from relationbooth_pipeline import LocalImageEncoder, RelationAdapter, RelationBoothPipeline, miniature
 from relationbooth_pipeline.relation_attention import install_parallel_attention
-from relationbooth_pipeline.relation_regions import side_by_side
+from relationbooth_pipeline.relation_layouts import side_by_side
 from relationbooth_pipeline.triplets import Triplet
-from training.relation_step import LossSettings, lora_target_modules, step_losses
-from training.schedule import Draw, noise_and_timesteps
-from training.triplet_cache import CachedView, collate, encode_prompts, encode_view
-from training.triplet_views import draw_view
+from training.common.batch_order import Draw, noise_and_timesteps
+from training.common.views import draw_view
+from training.lora.cache import CachedView, collate, encode_prompts, encode_view
+from training.lora.step import LossSettings, lora_target_modules, step_losses
 
 from .denoising import CLIP_BIG_G, DENSE_SIDE
 from .variants import SIZES, built_in

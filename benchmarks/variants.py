@@ -14,7 +14,7 @@ from diffusers.models.embeddings import IPAdapterPlusImageProjection, MultiIPAda
 
 from relationbooth_pipeline import EncodedImagePrompts, RelationAdapter, RelationBoothPipeline
 from relationbooth_pipeline.relation_attention import cross_attention_layers, install_parallel_attention
-from relationbooth_pipeline.relation_regions import side_by_side
+from relationbooth_pipeline.relation_layouts import side_by_side
 
 TEXT_TOKENS = 77  # CLIP's context length
 TIMESTEP = 500  # any: the cost of a step does not depend on it

@@ -12,11 +12,11 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import relationbooth_pipeline.miniature
 from relationbooth_pipeline import RelationBoothPipeline
+from relationbooth_pipeline.relation_files import whole_folder
 
 CARDS = Path(__file__).parent
 PACKAGE = Path(relationbooth_pipeline.__path__[0])
@@ -47,15 +47,11 @@ def export(
         ValueError: the folder exists, its name holds a dot, or no adapter is loaded.
     """
     pipe.check_adapter()
-    if folder.exists():
-        raise ValueError(f"`{folder}` exists. Choose a new folder.")
     if "." in folder.name:
         raise ValueError(
             f"the folder's name must not hold a dot (sibling imports of a repository break), got `{folder.name}`."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        fresh = Path(temporary) / folder.name
+    with whole_folder(folder) as fresh:
         pipe.save_pretrained(fresh)
         for name in CODE:
             shutil.copy(PACKAGE / name, fresh)
@@ -72,7 +68,6 @@ def export(
         if relation_loras is not None:
             shutil.copytree(relation_loras, fresh / "relation_loras")
         shutil.copy(CARDS / card / "README.md", fresh)
-        fresh.rename(folder)
 
 
 def load(pipeline: str | None, adapter: str | None) -> RelationBoothPipeline:

@@ -3,7 +3,7 @@
 from .pipeline import RelationBoothPipeline
 from .relation_adapter import RelationAdapter
 from .relation_attention import ParallelAttnProcessor
-from .relation_checkpoints import adapter_from_released, local_encoder_from_open_clip
+from .relation_conversion import adapter_from_released, local_encoder_from_open_clip
 from .relation_image_encoder import LocalImageEncoder
 from .relation_inputs import EncodedImagePrompts
 from .relation_lora import RelationMetadata, read_relation_metadata, write_relation_metadata

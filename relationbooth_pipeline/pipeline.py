@@ -19,16 +19,20 @@ from transformers import (
 
 from .relation_adapter import RelationAdapter
 from .relation_attention import install_parallel_attention
-from .relation_checkpoints import adapter_from_released  # noqa: F401 (named for the folder door)
 from .relation_conditioning import RelationConditioningMixin
 from .relation_image_encoder import LocalImageEncoder
-from .relation_images import clip_pixels  # noqa: F401 (named for the folder door)
-from .relation_inputs import EncodedImagePrompts  # noqa: F401 (named for the folder door)
 from .relation_loaders import DEFAULT_SCALE, RelationAdapterLoaderMixin
 from .relation_lora import RelationLoraMixin
-from .relation_phrases import phrase_spans  # noqa: F401 (named for the folder door)
-from .relation_regions import side_by_side  # noqa: F401 (named for the folder door)
-from .relation_resampler import LocalTokenResampler  # noqa: F401 (named for the folder door)
+
+# isort: split
+# Named for the folder door alone, which does not look into siblings.
+from .relation_conversion import adapter_from_released  # noqa: F401
+from .relation_files import find_file  # noqa: F401
+from .relation_images import open_image  # noqa: F401
+from .relation_inputs import EncodedImagePrompts  # noqa: F401
+from .relation_layouts import side_by_side  # noqa: F401
+from .relation_regions import region_masks  # noqa: F401
+from .relation_resampler import LocalTokenResampler  # noqa: F401
 
 
 def _extends_sdxl(call):

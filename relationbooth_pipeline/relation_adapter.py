@@ -10,7 +10,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from .relation_attention import cross_attention_layers
-from .relation_regions import AutomaticLayout, attention_grids, shrink_masks, token_masks
+from .relation_layouts import AutomaticLayout
+from .relation_regions import attention_grids, shrink_masks, token_masks
 from .relation_regions import region_masks as box_masks
 from .relation_resampler import LocalTokenResampler
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnProcessor2_0
 
-from .relation_regions import AutomaticLayout
+from .relation_layouts import AutomaticLayout
 
 
 class ParallelAttnProcessor(AttnProcessor2_0):

@@ -5,19 +5,9 @@ from diffusers.utils import logging
 
 from .relation_attention import prepare_parallel_attention
 from .relation_images import clip_pixels
-from .relation_inputs import (
-    EncodedImagePrompts,
-    boxes_per_sample,
-    images_per_sample,
-    masks_per_sample,
-    pad_boxes,
-    pad_masks,
-    pad_scales,
-    phrases_per_sample,
-    scales_per_sample,
-)
-from .relation_phrases import phrase_spans
-from .relation_regions import side_by_side
+from .relation_inputs import EncodedImagePrompts, images_per_sample, pad_scales, phrases_per_sample, scales_per_sample
+from .relation_layouts import phrase_spans, side_by_side
+from .relation_regions import boxes_per_sample, masks_per_sample, pad_boxes, pad_masks
 
 logger = logging.get_logger(__name__)
 

@@ -13,6 +13,10 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenAI CLIP, used by every CL
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
+def is_image(value) -> bool:
+    return isinstance(value, (str, Image.Image)) or hasattr(value, "__fspath__")
+
+
 def open_image(source) -> Image.Image:
     """An upright RGB image from a path, a `Path` or a PIL image.
 

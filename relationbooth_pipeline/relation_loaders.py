@@ -1,16 +1,15 @@
 """Load, save, scale and unload the adapter: everything is read and checked before anything of the pipeline changes."""
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import snapshot_download
 from transformers import CLIPVisionModelWithProjection
 
 from .relation_adapter import RelationAdapter
 from .relation_attention import install_parallel_attention, remove_parallel_attention
-from .relation_checkpoints import PICKLE_SUFFIXES, adapter_from_released, check_finite, read_checkpoint
+from .relation_conversion import adapter_from_released
+from .relation_files import check_finite, fetched, find_file, read_checkpoint, whole_folder
 from .relation_image_encoder import LocalImageEncoder
 
 DEFAULT_SCALE = 0.6  # γ at inference and in RelationLoRA training (RelationBooth, 4.1)
@@ -53,7 +52,7 @@ class RelationAdapterLoaderMixin:
             )
         if weight_name is not None:
             folder = None
-            file = _find_file(pretrained_model_name_or_path, weight_name, subfolder, kwargs)
+            file = find_file(pretrained_model_name_or_path, weight_name, subfolder, kwargs)
             adapter = adapter_from_released(read_checkpoint(file), self.unet, source=f"`{file.name}`")
         else:
             folder = _find_folder(pretrained_model_name_or_path, subfolder, kwargs)
@@ -85,22 +84,27 @@ class RelationAdapterLoaderMixin:
         """Write adapter and encoders to a folder that `load_relation_adapter` reads; whole or not at all.
 
         Raises:
-            ValueError: no adapter is loaded, or the folder holds something else.
+            ValueError: no adapter is loaded or it has no encoder, `save_directory` is a file, or holds something else.
         """
         self.check_adapter()
         target = Path(save_directory)
-        if target.exists() and any(target.iterdir()) and not _is_adapter_folder(target):
-            raise ValueError(f"`{target}` holds something other than a relation adapter. Choose a new or empty folder.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
-            fresh, old = Path(temporary) / "new", Path(temporary) / "old"
+        if target.is_dir() and any(target.iterdir()):
+            others = sorted(entry.name for entry in target.iterdir() if not _is_adapter_entry(entry))
+            if others or not _is_adapter_folder(target):
+                raise ValueError(
+                    f"`{target}` holds something other than a relation adapter ({', '.join(others[:3])}). Choose a new "
+                    "or empty folder."
+                )
+        if self.image_prompt_encoder is None:
+            raise ValueError(
+                "the adapter's `image_prompt_encoder` is missing, and the folder would not load without it. Load the "
+                "adapter with its encoders again."
+            )
+        with whole_folder(target, replace=True) as fresh:
             self.relation_adapter.save_pretrained(fresh)
             self.image_prompt_encoder.save_pretrained(fresh / "image_encoder")
             if self.local_image_encoder is not None:
                 self.local_image_encoder.save_pretrained(fresh / "local_image_encoder")
-            if target.exists():
-                shutil.move(target, old)
-            shutil.move(fresh, target)
 
     def unload_relation_adapter(self) -> None:
         """Remove adapter and encoders; the UNet's processors are the stock ones again."""
@@ -204,19 +208,6 @@ def _encoder_source(name: str, folder: Path | None, repository: str | None):
     raise ValueError(f"the adapter brings no `{name}` and names none. Pass `{name}=` a folder or Hub repository{off}.")
 
 
-def _find_file(source, weight_name: str, subfolder: str | None, hub: dict) -> Path:
-    if not weight_name.endswith((*PICKLE_SUFFIXES, ".safetensors")):
-        raise ValueError(
-            f"`weight_name` must end in .safetensors or {', '.join(PICKLE_SUFFIXES)}, got {weight_name!r}."
-        )
-    local = Path(source) / (subfolder or "") / weight_name
-    if Path(source).is_dir():
-        if not local.is_file():
-            raise ValueError(f"no file `{local}`. Check `weight_name` and `subfolder`.")
-        return local
-    return _fetched(hf_hub_download, source, filename=weight_name, subfolder=subfolder, **hub)
-
-
 def _find_folder(source, subfolder: str | None, hub: dict) -> Path:
     if Path(source).is_dir():
         folder = Path(source) / (subfolder or "")
@@ -226,7 +217,7 @@ def _find_folder(source, subfolder: str | None, hub: dict) -> Path:
         folders = [prefix, *(f"{above}/{slot}/".removeprefix("/") for slot in ENCODER_SLOTS.values())]
         patterns = [f"{name}{ending}" for name in folders for ending in ("*.json", "*.safetensors")]
         patterns.append(f"{above}/model_index.json".removeprefix("/"))
-        folder = _fetched(snapshot_download, source, allow_patterns=patterns, **hub) / (subfolder or "")
+        folder = fetched(snapshot_download, source, allow_patterns=patterns, **hub) / (subfolder or "")
     if not _is_adapter_folder(folder):
         raise ValueError(
             f"`{folder}` is no relation adapter (its config.json names no RelationAdapter). For MS-Diffusion's file "
@@ -235,14 +226,10 @@ def _find_folder(source, subfolder: str | None, hub: dict) -> Path:
     return folder
 
 
-def _fetched(fetch, source, **arguments) -> Path:
-    try:
-        return Path(fetch(str(source), **arguments))
-    except Exception as error:  # the Hub's client raises a dozen kinds; the cause is kept
-        raise ValueError(
-            f"`{source}` is no folder here, and the Hub gave nothing for it ({type(error).__name__}: {error}). Check "
-            "the name, and the network or the cache."
-        ) from error
+def _is_adapter_entry(path: Path) -> bool:
+    """Whether `save_relation_adapter` writes something of this name."""
+    names = ("config.json", "README.md", *ENCODER_SLOTS)
+    return path.name in names or path.name.startswith("diffusion_pytorch_model")
 
 
 def _is_adapter_folder(folder: Path) -> bool:

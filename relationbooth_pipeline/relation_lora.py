@@ -1,8 +1,6 @@
 """RelationLoRA files: an ordinary SDXL LoRA whose header also tells the relation, its template and its layout."""
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +9,8 @@ from diffusers.utils import _get_model_file
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from .relation_inputs import check_box
+from .relation_files import PICKLE_SUFFIXES, whole_file
+from .relation_regions import check_box
 
 HEADER_KEY = "relationbooth"  # one JSON document in the safetensors header: other tools keep or ignore it whole
 WEIGHT_NAME = "pytorch_lora_weights.safetensors"
@@ -64,13 +63,9 @@ def write_relation_metadata(path: str | Path, metadata: RelationMetadata) -> Non
     with safe_open(path, "pt") as file:
         header = dict(file.metadata() or {})
     header[HEADER_KEY] = json.dumps(asdict(metadata))
-    handle, temporary = tempfile.mkstemp(dir=Path(path).parent, suffix=".tmp")
-    os.close(handle)
-    try:
-        save_file(load_file(path), temporary, metadata=header)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    tensors = load_file(path)
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
 
 
 def check_lora_fits(state: dict, unet) -> None:
@@ -96,7 +91,7 @@ class RelationLoraMixin(StableDiffusionXLLoraLoaderMixin):
 
     def load_lora_weights(self, pretrained_model_name_or_path_or_dict, adapter_name=None, **kwargs):
         """As in diffusers. Pickles are read only when `weight_name` names one."""
-        if not str(kwargs.get("weight_name") or "").endswith((".bin", ".pt", ".pth", ".ckpt")):
+        if not str(kwargs.get("weight_name") or "").endswith(PICKLE_SUFFIXES):
             kwargs.setdefault("use_safetensors", True)
         before = self._lora_names()
         super().load_lora_weights(pretrained_model_name_or_path_or_dict, adapter_name=adapter_name, **kwargs)
@@ -137,7 +132,7 @@ class RelationLoraMixin(StableDiffusionXLLoraLoaderMixin):
         return weights
 
     def _header_of(self, source, kwargs: dict) -> RelationMetadata | None:
-        if str(kwargs.get("weight_name") or "").endswith((".bin", ".pt", ".pth", ".ckpt")):
+        if str(kwargs.get("weight_name") or "").endswith(PICKLE_SUFFIXES):
             return None
         path = Path(source)
         if path.is_file():

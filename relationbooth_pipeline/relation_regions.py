@@ -1,10 +1,16 @@
-"""Where each object may act: boxes and masks → boolean region masks on any attention grid, and layouts without boxes.
+"""Where each object may act: boxes and masks as callers give them → boolean region masks on any attention grid.
 
-Shape letters: B batch, N objects, L tokens per object, h w grid, P = h·w positions, H heads, T text tokens.
+Shape letters: B batch, N objects, L tokens per object, h w grid, P = h·w positions.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+
+from .relation_images import is_image, open_image
+from .relation_inputs import check_counts, depth, numbers, per_sample
 
 
 def region_masks(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -60,11 +66,6 @@ def bounding_boxes(masks: torch.Tensor) -> torch.Tensor:
     return torch.stack([x0, y0, x1, y1], dim=-1)
 
 
-def side_by_side(count: int) -> list[list[float]]:
-    """Layout used when nothing else is known: equal columns from left to right over the middle 80 % of the height."""
-    return [[i / count, 0.1, (i + 1) / count, 0.9] for i in range(count)]
-
-
 def attention_grids(height: int, width: int, levels: int) -> list[tuple[int, int]]:
     """(h, w) of every UNet level for h × w latents: each stride-2 convolution rounds up."""
     grids = []
@@ -92,43 +93,70 @@ def token_masks(regions: torch.Tensor, tokens_per_object: int, background_tokens
     return allowed[:, None]
 
 
-class AutomaticLayout:
-    """Regions found from the text attention of each phrase while denoising; belongs to one generation.
+def boxes_per_sample(boxes, counts: Sequence[int]) -> list[list[list[float]]]:
+    """XYXY boxes in [0, 1], one per image prompt."""
+    boxes = boxes.tolist() if hasattr(boxes, "tolist") else boxes
+    if not isinstance(boxes, (list, tuple)):
+        raise ValueError(f"`boxes` must be a list of [x0, y0, x1, y1], one per image prompt, got {boxes!r}.")
+    nested = depth(boxes) > 2
+    samples = [[numbers("boxes", box) for box in sample] for sample in per_sample("boxes", boxes, len(counts), nested)]
+    check_counts("boxes", samples, counts)
+    for sample in samples:
+        for box in sample:
+            check_box(box)
+    return samples
 
-    Every call of a layer adds its map (text probabilities, mean over heads and the phrase's tokens). From the
-    `start_step`-th call on, the mean of that layer's maps, scaled to [0, 1] by (m − min)/(max − min + 1e-5), is cut at
-    `mask_threshold`; until then the boxes act (golden case `attention`, tensors `auto`).
 
-    Args:
-        spans: int, (B, N, 2): [start, end) of each phrase in the tokenised prompt; (0, 0) covers nothing.
-        box_masks: `token_masks` of the boxes by number of positions P, used before `start_step`.
-        mask_threshold: in [0, 1].
-        start_step: number of calls of a layer from which its own maps act, ≥ 1.
-        tokens_per_object, background_tokens: as in `token_masks`.
-    """
+def check_box(box: Sequence[float]) -> None:
+    """Raise a ValueError unless `box` is XYXY in [0, 1] with a positive area."""
+    if len(box) != 4 or not all(np.isfinite(box)):
+        raise ValueError(f"`boxes` must hold four finite numbers [x0, y0, x1, y1] each, got {list(box)}.")
+    if min(box) < 0 or max(box) > 1:
+        raise ValueError(
+            f"`boxes` must be XYXY in [0, 1], got {list(box)}. Divide pixel boxes by the image's width and height."
+        )
+    if box[0] >= box[2] or box[1] >= box[3]:
+        raise ValueError(f"`boxes` must have x0 < x1 and y0 < y1, got {list(box)}. Give the top left corner first.")
 
-    def __init__(self, spans, box_masks, mask_threshold, start_step, tokens_per_object, background_tokens=0):
-        self.spans, self.box_masks = spans, box_masks
-        self.mask_threshold, self.start_step = mask_threshold, start_step
-        self.tokens_per_object, self.background_tokens = tokens_per_object, background_tokens
-        self._sums = {}  # layer → (number of maps, their sum): the maps themselves would grow with every step
 
-    def phrase_maps(self, text_probabilities: torch.Tensor) -> torch.Tensor:
-        """Mean text attention of each phrase, (B, H, P, T) → (B, N, P)."""
-        tokens = torch.arange(text_probabilities.shape[-1], device=text_probabilities.device)
-        spans = self.spans.to(tokens.device)
-        inside = (tokens >= spans[..., :1]) & (tokens < spans[..., 1:])
-        weights = inside / inside.sum(-1, keepdim=True).clamp(min=1)
-        return text_probabilities.mean(1) @ weights.to(text_probabilities.dtype).transpose(1, 2)  # (B, P, N)
+def masks_per_sample(masks, counts: Sequence[int]) -> list[list[torch.Tensor]]:
+    """Boolean masks (H, W), one per image prompt, from arrays, tensors or images; non-zero (above half) is inside."""
+    if not isinstance(masks, (list, tuple)):
+        raise ValueError(f"`masks` must be a list of masks, one per image prompt, got {type(masks).__name__}.")
+    nested = isinstance(masks[0], (list, tuple)) if masks else False
+    samples = [[_mask(mask) for mask in sample] for sample in per_sample("masks", masks, len(counts), nested)]
+    check_counts("masks", samples, counts)
+    return samples
 
-    def masks(self, layer, text_probabilities: torch.Tensor) -> torch.Tensor:
-        """Record this call of `layer` and return the mask in force, as `token_masks`."""
-        maps = self.phrase_maps(text_probabilities.float()).transpose(1, 2)
-        count, total = self._sums.get(layer, (0, 0.0))
-        count, total = self._sums[layer] = (count + 1, total + maps)
-        if count < self.start_step:
-            return self.box_masks[maps.shape[-1]]
-        mean = total / count
-        low, high = mean.amin(-1, keepdim=True), mean.amax(-1, keepdim=True)
-        regions = (mean - low) / (high - low + 1e-5) > self.mask_threshold
-        return token_masks(regions, self.tokens_per_object, self.background_tokens)
+
+def _mask(mask) -> torch.Tensor:
+    if isinstance(mask, torch.Tensor):  # numpy reads neither other devices nor bfloat16
+        mask = mask.detach().cpu()
+        mask = (mask.float() if mask.is_floating_point() else mask).numpy()
+    values = np.asarray(open_image(mask).convert("L") if is_image(mask) else mask)
+    if values.ndim != 2 or min(values.shape) < 1:
+        raise ValueError(f"`masks` must be two-dimensional (H, W), got shape {values.shape}.")
+    inside = torch.from_numpy(values > (127 if values.dtype == np.uint8 and values.max() > 1 else 0.5))
+    if not inside.any():
+        raise ValueError("`masks` must each cover at least one pixel, got an empty mask.")
+    return inside
+
+
+def pad_boxes(samples: Sequence[Sequence[Sequence[float]]]) -> torch.Tensor:
+    """(B, N, 4) float32, zeros for the padding."""
+    longest = max(map(len, samples))
+    padded = [[*map(list, sample), *([[0.0] * 4] * (longest - len(sample)))] for sample in samples]
+    return torch.tensor(padded, dtype=torch.float32)
+
+
+def pad_masks(
+    samples: list[list[torch.Tensor]], height: int, width: int
+) -> tuple[torch.Tensor, list[list[list[float]]]]:
+    """Masks on the latent grid, bool (B, N, h, w), and their bounding boxes taken at full resolution."""
+    longest = max(map(len, samples))
+    grid = torch.zeros(len(samples), longest, height, width, dtype=torch.bool)
+    boxes = [[bounding_boxes(mask).tolist() for mask in sample] for sample in samples]
+    for i, sample in enumerate(samples):
+        for j, mask in enumerate(sample):
+            grid[i, j] = shrink_masks(mask, height, width)
+    return grid, boxes

@@ -9,7 +9,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from hub_cards.publish import export, main, upload
-from tests.relationbooth_pipeline.test_pipeline_call import BOXES, TWO, generate
+from tests.relationbooth_pipeline.whole.test_pipeline_call import BOXES, TWO, generate
 from tests.tiny import tiny_pipeline
 
 PROGRAM = """
@@ -125,7 +125,7 @@ def test_the_miniature_brings_its_card_and_relation_loras(tmp_path):
 
 
 def test_refusals(exported, tmp_path):
-    with pytest.raises(ValueError, match="exists. Choose a new folder"):
+    with pytest.raises(ValueError, match="is not empty. Choose a new or empty folder"):
         export(tiny_pipeline(), exported[0])
     with pytest.raises(ValueError, match="must not hold a dot"):
         export(tiny_pipeline(), tmp_path / "v1.0")

@@ -7,25 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docs.files import file_map
 from tests.tiny import photo, tiny_pipeline
-from training import adapter_arguments, encoder_arguments, relation_arguments
+from training.adapter import arguments as adapter_arguments
+from training.encoder import arguments as encoder_arguments
+from training.lora import arguments as relation_arguments
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"(<!-- run -->\n)?```python\n(.*?)```", README, re.DOTALL)
-MAPPED = set(re.findall(r"^\| `(\S+)` \|", README, re.MULTILINE))
-FOLDERS = ("relationbooth_pipeline", "training", "benchmarks", "hub_cards")
 
 
-def test_file_map_names_what_exists():
-    missing = [name for name in MAPPED if not (ROOT / name).exists()]
-    assert MAPPED and not missing, f"in the README's file map, not on disk: {missing}"
-
-
-def test_file_map_is_complete():
-    files = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")]
-    found = {file.relative_to(ROOT).as_posix() for file in files if file.read_text().strip()}
-    assert not found - MAPPED, f"on disk, not in the README's file map: {sorted(found - MAPPED)}"
+def test_the_file_map_is_written_from_the_files():
+    assert (ROOT / "docs" / "files.md").read_text(encoding="utf-8") == file_map(), "run `python -m docs.files`"
 
 
 def test_links_lead_somewhere():

@@ -20,23 +20,15 @@ from transformers import CLIPVisionModelWithProjection
 from relationbooth_pipeline import LocalImageEncoder
 from relationbooth_pipeline.relation_loaders import load_model
 
-from .checkpoints import Checkpoints, move_into
-from .encoder_arguments import FREE_ON_RESUME, hub_options, parse_arguments, vision_config
-from .region_distillation import average_weights, region_distillation_loss
-from .region_pictures import RegionPlan, batches, steps_per_epoch
-from .region_sources import PictureStream, open_source
-from .run_control import (
-    DTYPES,
-    LossHistory,
-    TrainingDiverged,
-    adamw,
-    open_run,
-    run_program,
-    run_steps,
-    start_accelerator,
-    start_trackers,
-)
-from .run_pictures import plot_losses
+from .common.accelerator import DTYPES, adamw, start_accelerator, start_trackers
+from .common.checkpoints import Checkpoints, move_into
+from .common.loop import LossHistory, TrainingDiverged, run_program, run_steps
+from .common.run_folder import open_run
+from .common.run_pictures import plot_losses
+from .encoder.arguments import FREE_ON_RESUME, hub_options, parse_arguments, vision_config
+from .encoder.crop_pictures import RegionPlan, batches, steps_per_epoch
+from .encoder.crop_sources import PictureStream, open_source
+from .encoder.distillation import average_weights, region_distillation_loss
 
 logger = get_logger(__name__)
 TRAINED = "trained.safetensors"  # in a checkpoint: the blocks that train

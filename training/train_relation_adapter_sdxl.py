@@ -18,26 +18,18 @@ from relationbooth_pipeline import LocalImageEncoder, RelationAdapter
 from relationbooth_pipeline.relation_attention import install_parallel_attention, prepare_parallel_attention
 from relationbooth_pipeline.relation_loaders import load_model
 
-from .adapter_arguments import FREE_ON_RESUME, adapter_config, check_before_loading, dropouts, parse_arguments
-from .adapter_samples import AdapterSamples, collate, fingerprint
-from .adapter_step import draw_dropped, initialise_from_text, predict
-from .checkpoints import Checkpoints, check_writable, move_into
-from .frozen_pipeline import everything_on, freeze, load_base
-from .relation_step import denoising_loss, prediction_target, training_scheduler
-from .run_control import (
-    DTYPES,
-    LossHistory,
-    adamw,
-    open_run,
-    optimizer_step,
-    run_program,
-    run_steps,
-    start_accelerator,
-    start_trackers,
-)
-from .run_pictures import draw_pictures, log_validation, plot_losses, validation_prompts
-from .schedule import BatchSchedule, noise_and_timesteps
-from .triplet_arguments import read_triplet_source, view_options
+from .adapter.arguments import FREE_ON_RESUME, adapter_config, check_before_loading, dropouts, parse_arguments
+from .adapter.samples import AdapterSamples, collate, fingerprint
+from .adapter.step import draw_dropped, initialise_from_text, predict
+from .common.accelerator import DTYPES, adamw, start_accelerator, start_trackers
+from .common.batch_order import BatchSchedule, noise_and_timesteps
+from .common.checkpoints import Checkpoints, check_writable, move_into
+from .common.diffusion import denoising_loss, prediction_target, training_scheduler
+from .common.frozen_models import everything_on, freeze, load_base
+from .common.loop import LossHistory, optimizer_step, run_program, run_steps
+from .common.run_folder import open_run
+from .common.run_pictures import draw_pictures, log_validation, plot_losses, validation_prompts
+from .common.triplet_arguments import read_triplet_source, view_options
 
 logger = get_logger(__name__)
 CONFIG = "config.json"  # the last file of a finished export: without it nothing loads

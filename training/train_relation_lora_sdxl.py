@@ -23,38 +23,24 @@ from safetensors.torch import load_file
 from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME
 
-from .checkpoints import Checkpoints
-from .frozen_pipeline import everything_on, fit_vae_for_encoding, freeze, load_base, own_forward
-from .relation_arguments import FREE_ON_RESUME, check_before_loading, load_triplets, parse_arguments
-from .relation_results import (
+from .common.accelerator import DTYPES, adamw, start_accelerator, start_trackers
+from .common.batch_order import BatchSchedule, noise_and_timesteps
+from .common.checkpoints import Checkpoints
+from .common.diffusion import training_scheduler
+from .common.frozen_models import everything_on, fit_vae_for_encoding, freeze, load_base, own_forward
+from .common.loop import LossHistory, optimizer_step, run_program, run_steps
+from .common.run_folder import open_run
+from .common.run_pictures import log_validation, plot_losses
+from .common.triplet_arguments import view_options
+from .lora.arguments import FREE_ON_RESUME, check_before_loading, load_triplets, parse_arguments
+from .lora.cache import collate, encode_triplets
+from .lora.results import (
     draw_validation,
     relation_metadata,
     save_relation_lora,
     write_card,
 )
-from .relation_step import (
-    LossSettings,
-    PredicateAttention,
-    lora_parameter_count,
-    lora_target_modules,
-    step_losses,
-    training_scheduler,
-)
-from .run_control import (
-    DTYPES,
-    LossHistory,
-    adamw,
-    open_run,
-    optimizer_step,
-    run_program,
-    run_steps,
-    start_accelerator,
-    start_trackers,
-)
-from .run_pictures import log_validation, plot_losses
-from .schedule import BatchSchedule, noise_and_timesteps
-from .triplet_arguments import view_options
-from .triplet_cache import collate, encode_triplets
+from .lora.step import LossSettings, PredicateAttention, lora_parameter_count, lora_target_modules, step_losses
 
 logger = get_logger(__name__)
 

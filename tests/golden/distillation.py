@@ -3,8 +3,8 @@
 import torch
 
 from relationbooth_pipeline import LocalImageEncoder
-from relationbooth_pipeline.relation_checkpoints import local_encoder_from_open_clip
-from training.region_distillation import average_weights, grid_choices, grid_regions, region_distillation_loss
+from relationbooth_pipeline.relation_conversion import local_encoder_from_open_clip
+from training.encoder.distillation import average_weights, grid_choices, grid_regions, region_distillation_loss
 
 from .case import SINGLE, Case, pixels
 

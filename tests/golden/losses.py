@@ -2,7 +2,7 @@
 
 import torch
 
-from training.relation_losses import (
+from training.lora.losses import (
     keypoint_features,
     keypoint_matching_loss,
     predicate_attention_loss,

@@ -8,10 +8,10 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from relationbooth_pipeline.relation_adapter import ImageKeyValue
 from relationbooth_pipeline.relation_attention import ParallelAttnProcessor
-from relationbooth_pipeline.relation_checkpoints import local_encoder_from_open_clip, resampler_from_released
+from relationbooth_pipeline.relation_conversion import local_encoder_from_open_clip, resampler_from_released
 from relationbooth_pipeline.relation_image_encoder import LocalImageEncoder
-from relationbooth_pipeline.relation_phrases import phrase_span, phrase_spans
-from relationbooth_pipeline.relation_regions import AutomaticLayout, region_masks, token_masks
+from relationbooth_pipeline.relation_layouts import AutomaticLayout, phrase_span, phrase_spans
+from relationbooth_pipeline.relation_regions import region_masks, token_masks
 from relationbooth_pipeline.relation_resampler import LocalTokenResampler, fourier_embedding
 
 from .case import Case, pixels

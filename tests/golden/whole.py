@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from relationbooth_pipeline import EncodedImagePrompts, RelationAdapter, RelationBoothPipeline
 from relationbooth_pipeline.relation_attention import install_parallel_attention, prepare_parallel_attention
-from relationbooth_pipeline.relation_checkpoints import adapter_from_released
+from relationbooth_pipeline.relation_conversion import adapter_from_released
 
 from .case import LOOP, Case
 

@@ -5,14 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from relationbooth_pipeline.relation_inputs import (
-    boxes_per_sample,
-    images_per_sample,
-    masks_per_sample,
-    pad_masks,
-    phrases_per_sample,
-    scales_per_sample,
-)
+from relationbooth_pipeline.relation_inputs import images_per_sample, phrases_per_sample, scales_per_sample
+from relationbooth_pipeline.relation_regions import boxes_per_sample, masks_per_sample, pad_masks
 from tests.tiny import photo
 
 BOX = [0.0, 0.25, 0.5, 0.75]

@@ -11,10 +11,9 @@ from relationbooth_pipeline import (
     LocalImageEncoder,
     RelationAdapter,
     adapter_from_released,
-    local_encoder_from_open_clip,
 )
-from relationbooth_pipeline.relation_checkpoints import read_checkpoint
-from tests.relationbooth_pipeline.test_pipeline_call import TWO, generate
+from relationbooth_pipeline.relation_files import read_checkpoint
+from tests.relationbooth_pipeline.whole.test_pipeline_call import TWO, generate
 from tests.tiny import photo, tiny_adapter, tiny_pipeline, tiny_unet, tiny_vision
 
 
@@ -117,17 +116,34 @@ def test_unloading_leaves_plain_sdxl(saved):
         generate(pipe, **TWO)
 
 
-def test_saving_replaces_an_adapter_whole_and_nothing_else(saved, tmp_path):
+def test_saving_replaces_an_adapter_and_never_what_lies_beside_it(saved, tmp_path):
     pipe = saved[0]
     target = tmp_path / "adapter"
     pipe.save_relation_adapter(target)
-    (target / "old").touch()
+    (target / "config.json").write_text((target / "config.json").read_text() + " ")
     pipe.save_relation_adapter(target)
-    assert not (target / "old").exists() and list(tmp_path.iterdir()) == [target]
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(ValueError, match="holds something other than a relation adapter"):
-        pipe.save_relation_adapter(tmp_path / "mine")
+    assert not (target / "config.json").read_text().endswith(" ") and list(tmp_path.iterdir()) == [target]
+    for name in ("checkpoint-100", "thesis.txt"):  # a training run's folder holds an adapter, too
+        (target / name).mkdir()
+        with pytest.raises(ValueError, match=f"holds something other than a relation adapter .{name}"):
+            pipe.save_relation_adapter(target)
+        assert (target / name).is_dir()
+        (target / name).rmdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="`.*file` is a file. Choose a new or empty folder"):
+        pipe.save_relation_adapter(tmp_path / "file")
+
+
+def test_an_adapter_without_its_encoder_is_not_saved(saved, tmp_path):
+    pipe = saved[0]
+    encoder = pipe.image_prompt_encoder
+    pipe.register_modules(image_prompt_encoder=None)
+    try:
+        with pytest.raises(ValueError, match="`image_prompt_encoder` is missing"):
+            pipe.save_relation_adapter(tmp_path / "adapter")
+    finally:
+        pipe.register_modules(image_prompt_encoder=encoder)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["bin", "safetensors", "adapter group"])
@@ -233,46 +249,6 @@ def test_an_absent_folder_is_named(tmp_path, options):
 def test_an_unknown_argument_is_refused(saved):
     with pytest.raises(ValueError, match="does not know \\['weight_nam'\\]"):
         tiny_pipeline(adapter=False).load_relation_adapter(saved[1], weight_nam="x")
-
-
-def open_clip_form(encoder: LocalImageEncoder) -> dict:
-    """A vision tower under open_clip's names, written by hand for the tests."""
-    state, result = encoder.state_dict(), {}
-    for i in range(encoder.config.num_hidden_layers):
-        layer, block = f"vision_model.encoder.layers.{i}.", f"visual.transformer.resblocks.{i}."
-        for kind in ("weight", "bias"):
-            parts = [state[f"{layer}self_attn.{p}_proj.{kind}"] for p in "qkv"]
-            result[f"{block}attn.in_proj_{kind}"] = torch.cat(parts)
-            for ours, theirs in {
-                "self_attn.out_proj": "attn.out_proj",
-                "layer_norm1": "ln_1",
-                "layer_norm2": "ln_2",
-                "mlp.fc1": "mlp.c_fc",
-                "mlp.fc2": "mlp.c_proj",
-            }.items():
-                result[f"{block}{theirs}.{kind}"] = state[f"{layer}{ours}.{kind}"]
-    for kind in ("weight", "bias"):
-        result[f"visual.ln_pre.{kind}"] = state[f"vision_model.pre_layrnorm.{kind}"]
-        result[f"visual.ln_post.{kind}"] = state[f"vision_model.post_layernorm.{kind}"]
-    result["visual.class_embedding"] = state["vision_model.embeddings.class_embedding"]
-    result["visual.positional_embedding"] = state["vision_model.embeddings.position_embedding.weight"]
-    result["visual.conv1.weight"] = state["vision_model.embeddings.patch_embedding.weight"]
-    result["visual.proj"] = state["visual_projection.weight"].T
-    return result
-
-
-def test_clipselfs_checkpoint_converts():
-    encoder = tiny_vision(LocalImageEncoder)
-    encoder.config.hidden_act = "gelu"
-    encoder = LocalImageEncoder(encoder.config)
-    checkpoint = {"state_dict": {f"module.{k}": v for k, v in open_clip_form(encoder).items()}, "epoch": 6}
-    checkpoint["state_dict"]["module.logit_scale"] = torch.ones(())
-    converted = local_encoder_from_open_clip(checkpoint, head_width=8)
-    image = torch.randn(1, 3, 56, 56)
-    torch.testing.assert_close(converted(image, grid=2), encoder.eval()(image, grid=2))
-    checkpoint["state_dict"].pop("module.visual.ln_post.bias")
-    with pytest.raises(ValueError, match="1 missing .*post_layernorm.bias"):
-        local_encoder_from_open_clip(checkpoint, head_width=8)
 
 
 def test_active_background_tokens_act_where_no_object_is():

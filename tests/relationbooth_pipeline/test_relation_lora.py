@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from relationbooth_pipeline import RelationMetadata, read_relation_metadata, write_relation_metadata
-from tests.relationbooth_pipeline.test_pipeline_call import PROMPT, TWO, close, generate
+from tests.relationbooth_pipeline.whole.test_pipeline_call import PROMPT, TWO, close, generate
 from tests.tiny import tiny_components, tiny_pipeline, tiny_unet
 
 TARGETS = ["attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"]

@@ -1,4 +1,4 @@
-from relationbooth_pipeline.relation_phrases import phrase_span, phrase_spans
+from relationbooth_pipeline.relation_layouts import phrase_span, phrase_spans
 
 
 def letters(word: str) -> int:

@@ -1,12 +1,11 @@
 import torch
 
+from relationbooth_pipeline.relation_layouts import AutomaticLayout, side_by_side
 from relationbooth_pipeline.relation_regions import (
-    AutomaticLayout,
     attention_grids,
     bounding_boxes,
     region_masks,
     shrink_masks,
-    side_by_side,
     token_masks,
 )
 

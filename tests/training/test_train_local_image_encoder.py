@@ -12,8 +12,8 @@ from tests.tiny import photo, tiny_pipeline, tiny_vision
 from tests.training.conftest import ENCODER_STEPS, encoder_arguments
 from tests.training.programs import assert_same_bits, start, terminate_in
 from training import train_local_image_encoder as script
-from training.checkpoints import Checkpoints
-from training.region_distillation import average_weights
+from training.common.checkpoints import Checkpoints
+from training.encoder.distillation import average_weights
 
 PROGRAM = "train_local_image_encoder"
 WEIGHTS = "model.safetensors"

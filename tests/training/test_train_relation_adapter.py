@@ -11,9 +11,10 @@ from relationbooth_pipeline import RelationAdapter
 from tests.tiny import photo, tiny_pipeline
 from tests.training.conftest import ADAPTER_STEPS, adapter_arguments
 from tests.training.programs import assert_same_bits, finish, refuse_loading, refused, start, terminate_in
-from training import adapter_samples, run_pictures
 from training import train_relation_adapter_sdxl as script
-from training.checkpoints import Checkpoints
+from training.adapter import samples as adapter_samples
+from training.common import run_pictures
+from training.common.checkpoints import Checkpoints
 
 PROGRAM = "train_relation_adapter_sdxl"
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -17,8 +17,8 @@ from tests.tiny import photo
 from tests.training.conftest import RELATION_STEPS, relation_arguments
 from tests.training.programs import ROOT, finish, start
 from training import train_relation_lora_sdxl as script
-from training.checkpoints import Checkpoints
-from training.relation_results import prompt_template
+from training.common.checkpoints import Checkpoints
+from training.lora.results import prompt_template
 
 PROGRAM = "train_relation_lora_sdxl"
 WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -195,7 +195,7 @@ def test_a_hub_dataset_and_a_hub_upload(base, triplets, tmp_path, monkeypatch):
     class Repository:
         repo_id = "someone/relation-lora"
 
-    monkeypatch.setattr("training.triplet_arguments.snapshot_download", download)
+    monkeypatch.setattr("training.common.triplet_arguments.snapshot_download", download)
     monkeypatch.setattr(script, "create_repo", lambda *args, **kwargs: Repository)
     monkeypatch.setattr(script, "upload_folder", lambda **kwargs: seen.update(kwargs))
     flags = relation_arguments(base, triplets, tmp_path / "run", max_train_steps=1, push_to_hub=True)

@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
+from relationbooth_pipeline.relation_files import whole_file
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME
 
-from .cases import draw_cases, draw_pictures, judge, mean_over_seeds, summarise
-from .judges import ready_judges
-from .pictures import contact_sheet
-from .poses import POSES
+from .measure.cases import draw_cases, draw_pictures, judge, mean_over_seeds, summarise
+from .measure.judges import ready_judges
 from .train import default_device
-from .training_loop import write_atomically
+from .world.pictures import contact_sheet
+from .world.poses import POSES
 
 ROWS = {  # name: (detail of the caption, with image prompts, with the RelationLoRA)
     "base, full captions": ("full", False, False),
@@ -166,7 +166,8 @@ def main(arguments=None):
         root / "sheets",
     )
     text = json.dumps(table, indent=2) + "\n"
-    write_atomically(root / "table.json", lambda path: path.write_text(text, encoding="utf-8"))
+    with whole_file(root / "table.json") as path:
+        path.write_text(text, encoding="utf-8")
     print(table_text(table))
 
 

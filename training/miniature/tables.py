@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 
 from relationbooth_pipeline import miniature
+from relationbooth_pipeline.relation_files import whole_file
 
-from .adapter_table import PLAN, adapter_table, adapter_variants, cost_text
 from .evaluate import table_text
-from .judges import ready_judges
-from .lora_table import relation_lora_table
-from .poses import ACTIONS, RELATIONS
-from .towers import prepare_towers
+from .measure.adapter_table import PLAN, adapter_table, adapter_variants, cost_text
+from .measure.judges import ready_judges
+from .measure.lora_table import relation_lora_table
+from .stages.towers import prepare_towers
 from .train import default_device, mixed_precision
-from .training_loop import write_atomically
+from .world.poses import ACTIONS, RELATIONS
 
 OVERLAPPING = ("kissing", "hugging", "back_to_back")  # where objects are confused, if anywhere
 UNSEEN = ("shaking_hands", "dancing")  # by the adapter; the second by the base, too
@@ -73,7 +73,8 @@ def main(arguments=None):
     for name in given.tables:
         table = {"judges": judges.accuracy, **TABLES[name](model, judges, output_dir, given)}
         text = json.dumps(table, indent=2, ensure_ascii=False) + "\n"
-        write_atomically(output_dir / f"{name}.json", lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        with whole_file(output_dir / f"{name}.json") as path:
+            path.write_text(text, encoding="utf-8")
         print(f"\n## {name}\n\n{table_text(table)}")
         if "cost" in table:
             print(cost_text(table["cost"]))

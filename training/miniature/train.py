@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from .training_loop import TrainingPlan
+from .stages.training_loop import TrainingPlan
 
 AUTOENCODER = {
     "muon_learning_rate": 0.02,
@@ -52,38 +52,38 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
     """
     root = Path(output_dir)
     if stage == "export":
-        from .export import export
+        from .stages.export import export
 
         return export(root, Path(export_dir or root / "export"))
     if stage == "relation_loras":
-        from .relation_loras import train_relation_loras
+        from .stages.relation_loras import train_relation_loras
 
         return train_relation_loras(root / stage, Path(export_dir or root / "export"), seeds=training_seeds)
     if stage == "local_encoder":
-        from .towers import distil
+        from .stages.towers import distil
 
         distil(root / "encoders" / "image_encoder", root / stage, root / "scenes")
         return True
     plan = TrainingPlan(**{**PLANS[stage], **overrides})
     autocast = mixed_precision(precision, plan.device)
     if stage == "vae":
-        from .autoencoder import train_vae
+        from .stages.autoencoder import train_vae
 
         return train_vae(root / stage, plan, autocast)
     if stage == "decoder":
-        from .autoencoder import train_decoder
+        from .stages.autoencoder import train_decoder
 
         return train_decoder(root, plan, autocast)
     if stage == "encoders":
-        from .encoders import train_encoders
+        from .stages.encoders import train_encoders
 
         return train_encoders(root / stage, plan, autocast)
     if stage == "base":
-        from .base import train_base
+        from .stages.base import train_base
 
         return train_base(root, plan, autocast)
-    from .adapter import train_adapter
-    from .image_prompts import LocalTokens
+    from .stages.adapter import train_adapter
+    from .stages.image_prompts import LocalTokens
 
     local = LocalTokens(str(root / "local_encoder"))
     encoder = root / "encoders" / "image_encoder"

@@ -12,13 +12,15 @@ from transformers import CLIPVisionModelWithProjection
 
 from relationbooth_pipeline import LocalImageEncoder, RelationAdapter, miniature
 from tests.training.miniature.test_evaluation import Oracle
-from training.miniature import adapter, adapter_table, cases, tables
-from training.miniature.adapter_table import DEFAULT, adapter_variants, cost_text
-from training.miniature.image_prompts import LocalTokens, encoded_prompts
-from training.miniature.latents import as_tuple
-from training.miniature.splits import held_out_characters
-from training.miniature.towers import build_small_tower, distil, train_small_tower
-from training.miniature.training_loop import TrainingPlan
+from training.miniature import tables
+from training.miniature.measure import adapter_table, cases
+from training.miniature.measure.adapter_table import DEFAULT, adapter_variants, cost_text
+from training.miniature.stages import adapter
+from training.miniature.stages.image_prompts import LocalTokens, encoded_prompts
+from training.miniature.stages.latents import as_tuple
+from training.miniature.stages.towers import build_small_tower, distil, train_small_tower
+from training.miniature.stages.training_loop import TrainingPlan
+from training.miniature.world.splits import held_out_characters
 
 PLAN = TrainingPlan(1, warmup_steps=1, sample_steps=10_000)
 IMAGE_ENCODER = miniature.path() / "relation_adapter" / "image_encoder"

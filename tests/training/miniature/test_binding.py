@@ -7,13 +7,13 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from diffusers.models.attention_processor import AttnProcessor
 
-from training.miniature import base
-from training.miniature.binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
-from training.miniature.captions import make_caption
-from training.miniature.identities import named_character
-from training.miniature.latents import as_tuple, scene_draws
-from training.miniature.muon import LARGEST_LOGIT_NORM, Muon, muon_groups
-from training.miniature.tokenizer import tokenize, write_tokenizer
+from training.miniature.stages import base
+from training.miniature.stages.binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
+from training.miniature.stages.latents import as_tuple, scene_draws
+from training.miniature.stages.muon import LARGEST_LOGIT_NORM, Muon, muon_groups
+from training.miniature.world.captions import make_caption
+from training.miniature.world.identities import named_character
+from training.miniature.world.tokenizer import tokenize, write_tokenizer
 
 SEED = 5
 

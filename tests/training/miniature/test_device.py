@@ -8,8 +8,9 @@ import torch
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
-from training.miniature import adapter, autoencoder, base, encoders, judges
-from training.miniature.training_loop import Trainer, TrainingPlan
+from training.miniature.measure import judges
+from training.miniature.stages import adapter, autoencoder, base, encoders
+from training.miniature.stages.training_loop import Trainer, TrainingPlan
 
 from ..pretended_gpu import PretendedGPU
 

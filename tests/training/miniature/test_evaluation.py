@@ -13,12 +13,9 @@ from safetensors.torch import save_file
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME, read_relation_metadata
-from training.miniature import cases as shared
 from training.miniature import evaluate as program
-from training.miniature import relation_loras
-from training.miniature.export import MAX_BYTES
-from training.miniature.identities import named_character
-from training.miniature.judges import (
+from training.miniature.measure import cases as shared
+from training.miniature.measure.judges import (
     POSE_NAMES,
     Judges,
     Questions,
@@ -30,10 +27,13 @@ from training.miniature.judges import (
     train_judges,
     west_to_east,
 )
-from training.miniature.pictures import to_tensor
-from training.miniature.relation_loras import relation_template, train_one
-from training.miniature.splits import held_out_characters, is_held_out, poses_of_kinds
-from training.miniature.training_loop import TrainingPlan
+from training.miniature.stages import relation_loras
+from training.miniature.stages.export import MAX_BYTES
+from training.miniature.stages.relation_loras import relation_template, train_one
+from training.miniature.stages.training_loop import TrainingPlan
+from training.miniature.world.identities import named_character
+from training.miniature.world.pictures import to_tensor
+from training.miniature.world.splits import held_out_characters, is_held_out, poses_of_kinds
 
 
 class Oracle:

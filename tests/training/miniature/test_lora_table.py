@@ -11,12 +11,11 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
 from relationbooth_pipeline.relation_images import open_image
-from training.miniature import cases as shared
-from training.miniature import lora_table as table
-from training.miniature import relation_loras
-from training.miniature.captions import make_caption
-from training.miniature.judges import Judges, build_judges
-from training.miniature.relation_embedding import (
+from training.lora.arguments import load_triplets, parse_arguments
+from training.miniature.measure import cases as shared
+from training.miniature.measure import lora_table as table
+from training.miniature.measure.judges import Judges, build_judges
+from training.miniature.measure.relation_embedding import (
     WORD,
     add_relation_embedding,
     invert_relation,
@@ -27,9 +26,10 @@ from training.miniature.relation_embedding import (
     with_relation_word,
     without_relation_data,
 )
-from training.miniature.relation_loras import training_arguments
-from training.miniature.splits import training_character
-from training.relation_arguments import load_triplets, parse_arguments
+from training.miniature.stages import relation_loras
+from training.miniature.stages.relation_loras import training_arguments
+from training.miniature.world.captions import make_caption
+from training.miniature.world.splits import training_character
 
 TOY = {"max_train_steps": 1, "train_batch_size": 1, "views_per_triplet": 1}
 PROMPTS = ["a cat is hugging a dog in a meadow", "a bear"]

@@ -12,10 +12,10 @@ from transformers import CLIPVisionModelWithProjection
 from relationbooth_pipeline import LocalImageEncoder
 from relationbooth_pipeline.miniature import path as miniature_path
 from tests.tiny import tiny_vision
-from training.miniature import regions
-from training.miniature.identities import COLORS, SPECIES
-from training.miniature.scenes import draw_scene, write_scenes
-from training.region_distillation import grid_regions
+from training.encoder.distillation import grid_regions
+from training.miniature.measure import regions
+from training.miniature.world.identities import COLORS, SPECIES
+from training.miniature.world.scenes import draw_scene, write_scenes
 
 GRID, SIZE = 4, 128
 

@@ -9,11 +9,11 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from diffusers import StableDiffusionXLPipeline
 
-from training.miniature import adapter, autoencoder, base, encoders
-from training.miniature.captions import world_words
-from training.miniature.muon import Muon
-from training.miniature.tokenizer import tokenize, write_tokenizer
-from training.miniature.training_loop import Trainer, TrainingPlan
+from training.miniature.stages import adapter, autoencoder, base, encoders
+from training.miniature.stages.muon import Muon
+from training.miniature.stages.training_loop import Trainer, TrainingPlan
+from training.miniature.world.captions import world_words
+from training.miniature.world.tokenizer import tokenize, write_tokenizer
 
 TOY_SCENES = 8
 
@@ -115,7 +115,7 @@ def test_the_tokenizer_covers_every_byte_and_every_word(tmp_path):
     for word in world_words():
         assert len(tokenizer(word).input_ids) == 3, word
     # A byte is covered when its stand-in is there both inside a word and at its end.
-    from training.miniature.tokenizer import byte_characters
+    from training.miniature.world.tokenizer import byte_characters
 
     assert len(set(byte_characters())) == 256
     assert all(character in vocabulary and character + "</w>" in vocabulary for character in byte_characters())

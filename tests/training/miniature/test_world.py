@@ -8,12 +8,12 @@ import pytest
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
 from relationbooth_pipeline.triplets import read_triplets
-from training.miniature.captions import PREDICATES, make_caption
-from training.miniature.identities import COLORS, SPECIES, all_named_characters, named_character
-from training.miniature.poses import POSES, RELATIONS
-from training.miniature.splits import KINDS, held_out_characters, is_held_out, training_character
-from training.miniature.triplets import write_triplets
-from training.miniature.world import BACKGROUNDS, render
+from training.miniature.world.captions import PREDICATES, make_caption
+from training.miniature.world.identities import COLORS, SPECIES, all_named_characters, named_character
+from training.miniature.world.poses import POSES, RELATIONS
+from training.miniature.world.rendering import BACKGROUNDS, render
+from training.miniature.world.splits import KINDS, held_out_characters, is_held_out, training_character
+from training.miniature.world.triplets import write_triplets
 
 
 def scene_of(pose, seed, **arguments):

@@ -1,0 +1,89 @@
+"""Checkpoints of others → our folders: MS-Diffusion's adapter, open_clip's and CLIPSelf's vision towers."""
+
+import os
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from ..generation.settings import check_source
+from ..relation_conversion import adapter_from_released, local_encoder_from_open_clip
+from ..relation_files import read_checkpoint, whole_folder
+
+# Shape of SDXL base 1.0's UNet, its unet/config.json without what the adapter's layers do not depend on.
+SDXL_UNET = {
+    "sample_size": 128,
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "layers_per_block": 2,
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+
+
+def empty_unet(source: str | None) -> UNet2DConditionModel:
+    """A UNet without weights (on the meta device): SDXL's, or of the base or UNet that `source` names."""
+    config = SDXL_UNET
+    if source is not None:
+        check_source("--unet", source)
+        folder = Path(source)
+        inner = None if folder.is_dir() and not (folder / "unet").is_dir() else "unet"
+        try:
+            config = UNet2DConditionModel.load_config(source, subfolder=inner)
+        except OSError as error:
+            raise ValueError(f"`--unet`: no UNet config in `{source}` ({error}).") from error
+    with torch.device("meta"):
+        return UNet2DConditionModel.from_config(config)
+
+
+def convert_checkpoint(
+    source: Path,
+    output: Path,
+    unet: str | None = None,
+    image_encoder: str | None = None,
+    local_image_encoder: str | None = None,
+) -> str:
+    """Convert `source` to a new folder `output`, whole or not at all.
+
+    What the file is, is read off its keys.
+
+    Args:
+        unet: see `empty_unet`; for adapters.
+        image_encoder, local_image_encoder: repositories that the adapter's config shall name.
+    Returns:
+        One sentence about what was written.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"`{output}` exists already. Choose a new or empty folder.")
+    parent = output.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ValueError(f"the folder `{parent}` does not exist or is not writable. Create it first.")
+    checkpoint = read_checkpoint(source)
+    keys = {str(key) for key in checkpoint}
+    inner = checkpoint.get("state_dict", checkpoint)
+    if any(key.partition(".")[0] == "image_proj" for key in keys):
+        model = adapter_from_released(checkpoint, empty_unet(unet), source=f"`{source}`")
+        named = {"image_encoder": image_encoder, "local_image_encoder": local_image_encoder}
+        model.register_to_config(**{name: value for name, value in named.items() if value is not None})
+        kind, count = "relation adapter", len(model.config.layer_widths)
+        told = f"{count} layers, {model.tokens_per_object} tokens per object"
+    elif isinstance(inner, dict) and any("visual." in str(key) for key in inner):
+        if unet or image_encoder or local_image_encoder:
+            raise ValueError(f"`{source}` is an image encoder: `--unet` and `--…-encoder` belong to adapters.")
+        model = local_encoder_from_open_clip(checkpoint, source=f"`{source}`")
+        kind = "local image encoder"
+        told = f"width {model.config.hidden_size}, {model.config.num_hidden_layers} layers"
+    else:
+        raise ValueError(
+            f"`{source}` is neither MS-Diffusion's adapter (groups image_proj, …) nor an open_clip checkpoint "
+            f"(visual.…); its first keys are {sorted(keys)[:3]}."
+        )
+    with whole_folder(output) as fresh:
+        model.save_pretrained(fresh)
+    return f"{output}: {kind}, {told}"

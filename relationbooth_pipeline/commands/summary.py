@@ -1,0 +1,123 @@
+"""What a file or folder holds: adapters, LoRAs, checkpoints, generated pictures, pipelines."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from ..relation_conversion import adapter_groups
+from ..relation_files import PICKLE_SUFFIXES, read_checkpoint
+from ..relation_lora import WEIGHT_NAME, read_relation_metadata
+from ..sheets.png_settings import read_png_settings
+
+_DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_down.weight")
+
+
+def summary(path: Path) -> dict:
+    """A JSON-ready description.
+
+    Raises:
+        ValueError: missing, damaged, or nothing that we know.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise ValueError(f"there is no `{path}`. Check the path.")
+    if path.suffix.lower() == ".png":
+        settings = read_png_settings(path)
+        if settings is None:
+            raise ValueError(f"`{path}` carries no settings: `relationbooth generate` did not write it.")
+        return {"kind": "generated picture", "settings": settings}
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    if path.suffix in PICKLE_SUFFIXES:
+        return _checkpoint(path, read_checkpoint(path))
+    raise ValueError(
+        f"`{path}` must be a folder, .png, .safetensors or {', '.join(PICKLE_SUFFIXES)}, got {path.suffix!r}."
+    )
+
+
+def _folder(path: Path) -> dict:
+    if (path / "model_index.json").is_file():
+        index = _json(path / "model_index.json")
+        parts = {k: v[1] for k, v in index.items() if isinstance(v, list) and len(v) == 2 and not k.startswith("_")}
+        extras = sorted(p.name for p in (path / "relation_loras").glob("*") if p.is_dir())
+        found = {"kind": "pipeline", "class": index.get("_class_name"), "components": parts, "relation_loras": extras}
+        return {**found, "bytes": _size(path)}
+    if (path / "config.json").is_file():
+        config = _json(path / "config.json")
+        if config.get("_class_name") == "RelationAdapter":
+            return _adapter(path, config)
+        if "LocalImageEncoder" in config.get("architectures", []):
+            keys = ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "projection_dim")
+            return {"kind": "local image encoder", **{key: config.get(key) for key in keys}, "bytes": _size(path)}
+    if (path / WEIGHT_NAME).is_file():
+        return _safetensors(path / WEIGHT_NAME)
+    raise ValueError(f"`{path}` holds no adapter, LoRA or pipeline that we know (no config.json, {WEIGHT_NAME} …).")
+
+
+def _adapter(path: Path, config: dict) -> dict:
+    resampler = config["resampler_config"]
+    return {
+        "kind": "relation adapter",
+        "layers": len(config["layer_widths"]),
+        "layer_widths": sorted(set(config["layer_widths"].values())),
+        "context_width": resampler.get("output_dim"),
+        "tokens_per_object": resampler.get("num_queries"),
+        "local_grid": config.get("local_grid"),
+        "background_tokens_active": config.get("background_tokens_active"),
+        "brings": [name for name in ("image_encoder", "local_image_encoder") if (path / name).is_dir()],
+        "names": {name: config.get(name) for name in ("image_encoder", "local_image_encoder")},
+        "bytes": _size(path),
+    }
+
+
+def _safetensors(path: Path) -> dict:
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
+            dtypes = sorted({file.get_slice(key).get_dtype() for key in shapes})
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"`{path}` is no intact safetensors file ({error}). Download it again.") from error
+    downs = {key: shape for key, shape in shapes.items() if key.endswith(_DOWN)}
+    if not downs:
+        return _checkpoint(path, shapes)
+    layers = {key[: -len(next(end for end in _DOWN if key.endswith(end)))] for key in downs}
+    metadata = read_relation_metadata(path)
+    return {
+        "kind": "LoRA" if metadata is None else "RelationLoRA",
+        "rank": sorted({shape[0] for shape in downs.values()}),
+        "layers": len(layers),
+        "parts": sorted(
+            {layer.rpartition("attn")[2].partition(".")[2] or layer.rpartition(".")[2] for layer in layers}
+        ),
+        "dtype": dtypes,
+        "relation": None if metadata is None else asdict(metadata),
+        "bytes": path.stat().st_size,
+    }
+
+
+def _checkpoint(path: Path, checkpoint: dict) -> dict:
+    """A checkpoint of others, from its keys: values may be tensors, shapes or nested dicts."""
+    keys = [str(key) for key in checkpoint]
+    if any(key.partition(".")[0] == "image_proj" for key in keys):
+        projections = adapter_groups(checkpoint, f"`{path}`")["ms_adapter"]
+        found = {"kind": "MS-Diffusion adapter (relationbooth convert)", "layers": len(projections) // 2}
+        return {**found, "bytes": path.stat().st_size}
+    inner = checkpoint.get("state_dict", checkpoint)
+    if any("visual." in str(key) for key in inner):
+        return {"kind": "open_clip checkpoint (relationbooth convert)", "bytes": path.stat().st_size}
+    return {"kind": "unknown", "tensors": len(keys), "first_keys": sorted(keys)[:5], "bytes": path.stat().st_size}
+
+
+def _json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"`{path}` is no valid JSON ({error}). Download it again.") from error
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

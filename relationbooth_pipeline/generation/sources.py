@@ -1,0 +1,203 @@
+"""From what the command line names to a loaded pipeline."""
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError, safe_open
+from transformers.utils import logging as transformers_logging
+
+from .. import miniature
+from ..pipeline import RelationBoothPipeline
+from ..relation_lora import WEIGHT_NAME, read_relation_metadata
+from .settings import GenerationSettings, check_source
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# In every one-file SDXL checkpoint, and nowhere else: diffusers tells them by it, too.
+SINGLE_FILE_KEY = "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"
+OFFLOADS = {
+    "none": None,
+    "model": "enable_model_cpu_offload",
+    "sequential": "enable_sequential_cpu_offload",
+}
+
+
+def resolve_sources(settings: GenerationSettings) -> GenerationSettings:
+    """A copy with paths in place of the miniature's names, and with what the model's folder brings; nothing loads yet.
+
+    A folder with `relation_adapter/` in it brings its adapter; `--lora NAME` finds `relation_loras/NAME` there. A LoRA
+    without a weight gets the one that its header suggests, in `settings` too.
+    """
+    folder = Path(miniature.path() if settings.model == "miniature" else settings.model)
+    resolved = replace(settings, model=str(folder) if settings.model == "miniature" else settings.model)
+    if settings.adapter is None and folder.is_dir() and (folder / "relation_adapter" / "config.json").is_file():
+        if not _is_component(folder, "relation_adapter"):
+            resolved.adapter = str(folder / "relation_adapter")
+    loras = []
+    for source, weight in settings.lora:
+        own = folder / "relation_loras" / source
+        if not Path(source).exists() and own.is_dir():
+            source = str(own)
+        if "/" not in source and not Path(source).exists():
+            known = sorted(p.name for p in (folder / "relation_loras").glob("*") if p.is_dir())
+            raise ValueError(
+                f"`--lora` must be a file, a folder or a Hub repository (owner/name), got `{source}`."
+                + (f" This model's own: {', '.join(known)}." if known else " Check the path.")
+            )
+        check_source("--lora", source, files=(".safetensors",))
+        loras.append((source, _suggested_scale(source) if weight is None else weight))
+    resolved.lora = loras
+    settings.lora = [(given, weight) for (given, _), (_, weight) in zip(settings.lora, loras)]
+    if Path(resolved.model).is_file():
+        _check_single_file(resolved.model)
+    _check_device(settings)
+    return resolved
+
+
+def is_miniature(settings: GenerationSettings) -> bool:
+    """Whether resolved settings name the embedded miniature."""
+    return Path(settings.model).is_dir() and Path(settings.model).resolve() == miniature.path().resolve()
+
+
+def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> RelationBoothPipeline:
+    """The pipeline with adapter and LoRAs, on its device.
+
+    Raises:
+        ValueError: something could not be loaded; names what and why.
+    """
+    quiet_libraries()
+    device = resolved_device(settings.device)
+    dtype = DTYPES.get(settings.dtype) or (torch.float32 if device == "cpu" else torch.float16)
+    single_file = Path(settings.model).is_file()
+    load = RelationBoothPipeline.from_single_file if single_file else RelationBoothPipeline.from_pretrained
+    pipe = _loaded(
+        f"the model `{settings.model}`", load, settings.model, **{"torch_dtype" if single_file else "dtype": dtype}
+    )
+    if settings.adapter == "none":
+        pipe.unload_relation_adapter()
+    elif settings.adapter is not None:
+        options = {"weight_name": settings.adapter_weight_name}
+        if settings.image_encoder is not None:
+            options["image_encoder"] = settings.image_encoder
+        if settings.local_image_encoder is not None:
+            off = settings.local_image_encoder == "none"
+            options["local_image_encoder"] = None if off else settings.local_image_encoder
+        _loaded(f"the adapter `{settings.adapter}`", pipe.load_relation_adapter, settings.adapter, **options)
+    if needs_adapter and pipe.relation_adapter is None:
+        raise ValueError(f"`--image` needs an adapter, and `{settings.model}` brings none. Name one with `--adapter`.")
+    names = [f"lora_{i}" for i in range(len(settings.lora))]
+    for name, (source, _) in zip(names, settings.lora):
+        _loaded(f"the LoRA `{source}`", pipe.load_lora_weights, *_lora_arguments(source), adapter_name=name)
+    if names:
+        pipe.set_adapters(names, [weight for _, weight in settings.lora])
+    if OFFLOADS[settings.offload]:
+        getattr(pipe, OFFLOADS[settings.offload])(device=device)
+    else:
+        pipe.to(device)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def quiet_libraries() -> None:
+    """The commands show a bar of their own; and diffusers warns that a UNet's LoRA lacks text encoder keys."""
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
+    diffusers_logging.set_verbosity_error()
+
+
+def resolved_device(device: str) -> str:
+    """ "auto" → the best device at hand."""
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def unknown_words(tokenizer, texts: Iterable[str]) -> list[str]:
+    """Words that `tokenizer` splits. The miniature's gives every word of its training captions exactly one token."""
+    words = dict.fromkeys(word for text in texts for word in re.findall(r"[^\W_]+", text.lower()))
+    return [word for word in words if len(tokenizer(word).input_ids) - 2 != 1]
+
+
+def _check_single_file(model: str) -> None:
+    """Only the file's header is read. diffusers takes any other file for Stable Diffusion 1 and fails on the way."""
+    try:
+        with safe_open(model, "pt") as file:
+            is_sdxl = SINGLE_FILE_KEY in file.keys()
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"`--model`: `{model}` is no intact safetensors file ({error}). Download it again.") from error
+    if not is_sdxl:
+        raise ValueError(
+            f"`--model`: `{model}` is no whole SDXL checkpoint (UNet, VAE and both text encoders in one file). "
+            "Adapters go to `--adapter`, LoRAs to `--lora`; other bases than SDXL do not fit."
+        )
+
+
+def _check_device(settings: GenerationSettings) -> None:
+    for name, known in (("dtype", ("auto", *DTYPES)), ("offload", tuple(OFFLOADS))):
+        if getattr(settings, name) not in known:
+            raise ValueError(f"`--{name}` must be one of {', '.join(known)}, got {getattr(settings, name)!r}.")
+    try:
+        kind = torch.device(resolved_device(settings.device)).type
+    except RuntimeError as error:
+        raise ValueError(f"`--device` must be auto, cpu, cuda, cuda:N or mps, got {settings.device!r}.") from error
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(kind, False):
+        raise ValueError(
+            f"`--device {settings.device}`: this machine (or this torch build) has none. Use `--device cpu`."
+        )
+    if settings.offload != "none":
+        if kind == "cpu":
+            raise ValueError(
+                f"`--offload {settings.offload}` moves models between an accelerator and the CPU, but the device is "
+                "the CPU. Leave `--offload` out, or name an accelerator with `--device`."
+            )
+        if importlib.util.find_spec("accelerate") is None:
+            raise ValueError("`--offload` needs the package accelerate: `pip install accelerate`.")
+
+
+def _loaded(what: str, load, *args, **kwargs):
+    try:
+        return load(*args, **kwargs)
+    except ValueError:
+        raise
+    except Exception as error:  # diffusers, safetensors and the Hub raise a dozen kinds; the cause is kept
+        raise ValueError(f"{what} could not be loaded ({type(error).__name__}): {error}") from error
+
+
+def _lora_file(source: str) -> Path | None:
+    """The file of a local LoRA; None for a repository."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        return None
+    found = [path / WEIGHT_NAME] if (path / WEIGHT_NAME).is_file() else sorted(path.glob("*.safetensors"))
+    if len(found) != 1:
+        raise ValueError(
+            f"`--lora`: the folder `{path}` must hold one .safetensors file, got {len(found)}. Name the file."
+        )
+    return found[0]
+
+
+def _lora_arguments(source: str) -> list[str]:
+    file = _lora_file(source)
+    return [str(file or source)]
+
+
+def _suggested_scale(source: str) -> float:
+    """What a local RelationLoRA's header suggests, else 1."""
+    file = _lora_file(source)
+    metadata = read_relation_metadata(file) if file is not None else None
+    return metadata.scale if metadata else 1.0
+
+
+def _is_component(folder: Path, name: str) -> bool:
+    index = folder / "model_index.json"
+    return index.is_file() and bool(json.loads(index.read_text()).get(name, [None])[0])

@@ -1,0 +1,89 @@
+"""Triplets on one sheet, to be looked at before training: boxes, masks and numbered keypoints of every sample."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..relation_images import open_image
+from ..triplets import Triplet, read_mask
+from .contact import COLORS, FAINT, INK, MARGIN, PAPER, font, wrapped
+
+PANEL = 384  # pixels; height of every picture
+DOT = 8  # pixels; radius of a keypoint, wide enough for its number
+LINE = 22  # pixels; height of a line of text
+TINT = 0.25  # of a mask's colour
+
+
+def triplet_sheet(triplets: Sequence[Triplet], verdicts: Sequence[str]) -> Image.Image:
+    """One row a triplet: the target, then its image prompts; objects keep their colour throughout.
+
+    Keypoints are numbered from 0; hollow ones are invisible.
+
+    Args:
+        verdicts: of `keypoint_verdict`, one a triplet.
+    """
+    rows = [_row(triplet, verdict) for triplet, verdict in zip(triplets, verdicts)]
+    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), PAPER)
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
+
+
+def _row(triplet: Triplet, verdict: str) -> Image.Image:
+    panels = [_target(triplet)]
+    for i, file in enumerate(triplet.image_prompts):
+        picture = _fitted(open_image(file))
+        _keypoints(picture, triplet.image_prompt_keypoints[i], COLORS[i % len(COLORS)])
+        panels.append(picture)
+    width = sum(panel.width for panel in panels) + MARGIN * (len(panels) + 1)
+    names = [f"{phrase} (object {i})" for i, phrase in enumerate(triplet.phrases)]
+    lines = wrapped(f"{triplet.name}: {triplet.prompt} [{triplet.predicate}]", 16, width - 2 * MARGIN)
+    row = Image.new("RGB", (width, MARGIN + LINE * (len(lines) + 2) + PANEL + MARGIN // 2), PAPER)
+    draw, y = ImageDraw.Draw(row), MARGIN // 2
+    for line in lines:
+        draw.text((MARGIN, y), line, INK, font=font(16))
+        y += LINE
+    color = COLORS[0] if verdict == "swapped" else FAINT
+    draw.text((MARGIN, y), f"keypoints by the masks: {verdict}", color, font=font(16))
+    y += LINE
+    x = MARGIN
+    for i, panel in enumerate(panels):
+        row.paste(panel, (x, y))
+        label, ink = ("target", FAINT) if i == 0 else (names[i - 1], COLORS[(i - 1) % len(COLORS)])
+        draw.text((x, y + PANEL + 2), label, ink, font=font(16))
+        x += panel.width + MARGIN
+    return row
+
+
+def _target(triplet: Triplet) -> Image.Image:
+    picture = open_image(triplet.image)
+    values = np.asarray(picture, dtype=np.float32)
+    for i, file in enumerate(triplet.masks or []):
+        color = np.array(Image.new("RGB", (1, 1), COLORS[i % len(COLORS)]), dtype=np.float32)
+        inside = read_mask(file).numpy()[..., None] * TINT
+        values = values * (1 - inside) + color * inside
+    picture = _fitted(Image.fromarray(values.astype(np.uint8)))
+    draw = ImageDraw.Draw(picture)
+    for i, box in enumerate(triplet.boxes.tolist()):
+        corners = [value * (side - 1) for value, side in zip(box, picture.size * 2)]
+        draw.rectangle(corners, outline=COLORS[i % len(COLORS)], width=3)
+    for i, points in enumerate(triplet.keypoints):
+        _keypoints(picture, points, COLORS[i % len(COLORS)])
+    return picture
+
+
+def _keypoints(picture: Image.Image, points, color: str) -> None:
+    draw = ImageDraw.Draw(picture)
+    for number, (x, y, visible) in enumerate(points.tolist()):
+        center = x * (picture.width - 1), y * (picture.height - 1)
+        corners = (center[0] - DOT, center[1] - DOT, center[0] + DOT, center[1] + DOT)
+        draw.ellipse(corners, fill=color if visible else None, outline=PAPER if visible else color, width=1)
+        draw.text(center, str(number), PAPER if visible else color, font=font(10), anchor="mm")
+
+
+def _fitted(picture: Image.Image) -> Image.Image:
+    width = max(1, round(PANEL * picture.width / picture.height))
+    return picture.resize((width, PANEL), Image.Resampling.LANCZOS)

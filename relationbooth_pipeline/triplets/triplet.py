@@ -1,0 +1,49 @@
+"""One training sample of a relation, and the error that tells all faults of a folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+KEYPOINT_ORDERS = ("AP-10K", "COCO")  # of the same 17 points' lists: never match keypoints across orders
+KEYPOINT_COUNT = 17
+METADATA = "metadata.jsonl"
+
+
+@dataclass
+class Triplet:
+    """One training sample of a relation.
+
+    Shapes: N objects, K = 17 keypoints.
+
+    Attributes:
+        name: where it stands in the folder, for messages.
+        image: the target image's file.
+        image_prompts: files of the N objects, in other poses than in the target.
+        prompt, phrases, predicate: phrases and predicate stand in the prompt word by word.
+        boxes: (N, 4), XYXY in [0, 1].
+        masks: files of the N objects' masks in the target, of the target's size; None without masks.
+        keypoints: of each object in the target, (N, K, 3): x, y in [0, 1], and 1 when visible.
+        image_prompt_keypoints: in the image prompts, in the same order of points.
+        keypoint_order: name of that order.
+    """
+
+    name: str
+    image: Path
+    image_prompts: list[Path]
+    prompt: str
+    phrases: list[str]
+    predicate: str
+    boxes: torch.Tensor
+    masks: list[Path] | None
+    keypoints: torch.Tensor
+    image_prompt_keypoints: torch.Tensor
+    keypoint_order: str = KEYPOINT_ORDERS[0]
+
+
+class TripletError(ValueError):
+    """All faults of a folder, one line each."""
+
+    def __init__(self, faults: list[str]):
+        self.faults = faults
+        super().__init__("\n".join(faults))

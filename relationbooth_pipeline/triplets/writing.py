@@ -1,0 +1,54 @@
+"""Triplets written: their metadata, or whole folders copied into our layout."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from ..relation_files import whole_file, whole_folder
+from .triplet import METADATA, Triplet
+
+
+def write_metadata(folder: str | Path, triplets: list[Triplet]) -> None:
+    """Write `metadata.jsonl` for triplets whose files lie in `folder`, whole or not at all."""
+    folder = Path(folder)
+
+    def relative(file: Path) -> str:
+        return file.relative_to(folder).as_posix()
+
+    lines = []
+    for t in triplets:
+        fields = {
+            "file_name": relative(t.image),
+            "image_prompts": [relative(file) for file in t.image_prompts],
+            "prompt": t.prompt,
+            "phrases": t.phrases,
+            "predicate": t.predicate,
+            "boxes": t.boxes.tolist(),
+            "masks": None if t.masks is None else [relative(file) for file in t.masks],
+            "keypoints": t.keypoints.tolist(),
+            "image_prompt_keypoints": t.image_prompt_keypoints.tolist(),
+            "keypoint_order": t.keypoint_order,
+        }
+        lines.append(json.dumps(fields))
+    with whole_file(folder / METADATA) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def import_triplets(triplets: list[Triplet], folder: str | Path) -> None:
+    """Copy triplets and their files into a new folder in our layout, whole or not at all.
+
+    Raises:
+        ValueError: the folder holds something.
+    """
+    with whole_folder(folder) as fresh:
+
+        def copied(file: Path, name: str) -> Path:
+            return Path(shutil.copyfile(file, fresh / f"{name}{file.suffix.lower()}"))
+
+        moved = []
+        for i, t in enumerate(triplets):
+            prompts = [copied(file, f"{i:04d}_object_{j}") for j, file in enumerate(t.image_prompts)]
+            masks = None if t.masks is None else [copied(f, f"{i:04d}_mask_{j}") for j, f in enumerate(t.masks)]
+            moved.append(replace(t, image=copied(t.image, f"{i:04d}"), image_prompts=prompts, masks=masks))
+        write_metadata(fresh, moved)

@@ -1,0 +1,81 @@
+"""What `train_local_image_encoder.py` refuses, before it loads any model; and its guide."""
+
+import re
+import shutil
+
+import pytest
+
+from tests.tiny import photo
+from tests.training.conftest import encoder_arguments
+from tests.training.programs import ROOT, refuse_loading, refused
+from training import train_local_image_encoder as script
+from training.encoder.arguments import build_parser
+
+
+@pytest.fixture
+def no_models(monkeypatch):
+    monkeypatch.setattr(script, "load_towers", refuse_loading)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"train_data_dir": "nowhere"}, "must be a folder of pictures, there is no `nowhere`"),
+        ({"train_data_dir": ROOT / "tests" / "training"}, "holds no pictures, also not in its subfolders"),
+        ({"train_data_dir": None}, "must be given, got none"),
+        ({"dataset_name": "a/b"}, "must be given, got train_data_dir, dataset_name"),
+        ({"streaming": True}, "`--streaming` belongs to `--dataset_name`"),
+        ({"train_data_dir": None, "webdataset_urls": "a.tar", "max_train_steps": None}, "a stream's length is unknown"),
+        ({"train_data_dir": None, "webdataset_urls": "no.tar"}, "`--webdataset_urls` could not be read"),
+        ({"train_batch_size": 0}, "`--train_batch_size` must be at least 1, got 0."),
+        ({"original_share": 1.0}, "`--original_share` must be in [0, 1), got 1.0."),
+        ({"trainable_blocks": 4}, "`--trainable_blocks` must be at most 3, the tower's, got 4."),
+        (
+            {"image_scale": 2},
+            "`--max_split` must be at most 4, the patches along a side of the student's input, got 6.",
+        ),
+        (
+            {"pretrained_model_name_or_path": ROOT / "tests"},
+            "must be a CLIP folder or repository (`model_type` clip or ",
+        ),
+        ({"resume_from_checkpoint": "checkpoint-7"}, "must be 'latest' or one of none"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_model(no_models, world, tmp_path, capsys, changes, message):
+    assert message in refused(script, encoder_arguments(world, tmp_path / "run", **changes), capsys)
+
+
+def test_another_run_in_the_folder_is_refused(no_models, encoder_run, world, capsys):
+    assert "holds another run. Go on with it" in refused(script, encoder_arguments(world, encoder_run), capsys)
+    other = encoder_arguments(world, encoder_run, learning_rate=0.5, resume_from_checkpoint="latest")
+    assert "--learning_rate 0.001 → 0.5" in refused(script, other, capsys)
+
+
+def test_other_pictures_are_refused_on_resume(no_models, encoder_run, world, tmp_path, capsys):
+    """A folder with more pictures would be another order."""
+    shutil.copytree(world / "pictures", tmp_path / "pictures")
+    shutil.copytree(encoder_run, tmp_path / "run")
+    flags = encoder_arguments(world, tmp_path / "run", resume_from_checkpoint="latest")
+    photo(9).save(world / "pictures" / "new.png")
+    try:
+        assert "--picture_count 5 → 6" in refused(script, flags, capsys)
+    finally:
+        (world / "pictures" / "new.png").unlink()
+
+
+def test_a_tower_of_another_kind_is_refused(no_models, world, tmp_path, capsys):
+    (tmp_path / "tower").mkdir()
+    (tmp_path / "tower" / "config.json").write_text('{"model_type": "siglip"}')
+    flags = encoder_arguments(world, tmp_path / "run", pretrained_model_name_or_path=tmp_path / "tower")
+    assert "(`model_type` clip or clip_vision_model in its config.json), got " in refused(script, flags, capsys)
+
+
+def test_the_guide_names_real_options():
+    guide = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
+    commands = guide.split("training.train_local_image_encoder")[1:]
+    used = {flag for text in commands for flag in re.findall(r"--\w+", re.split(r"\n[^ ]|```", text)[0])}
+    known = set(build_parser()._option_string_actions)
+    assert len(used) > 10 and not used - known
+    section = guide.split("## A local image encoder")[1].split("\n## ")[0]
+    others = {"--num_processes", "--count", "--text_encoder", "--image_encoder"}
+    assert set(re.findall(r"--[a-z]+_\w+", section)) <= known | others

@@ -1,0 +1,132 @@
+"""Command-line options, and what is checked before any model loads, of the programs that train SDXL on triplets."""
+
+import argparse
+from pathlib import Path
+
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from huggingface_hub import snapshot_download
+
+from relationbooth_pipeline import RelationAdapter
+from relationbooth_pipeline.triplets import Triplet, read_triplets
+
+from ..common.diffusion import training_scheduler
+from .loop_arguments import LOOP_FREE_ON_RESUME, add
+
+TRIPLETS_FREE_ON_RESUME = LOOP_FREE_ON_RESUME | {
+    "hub_token", "validation_prompt", "validation_images", "validation_phrases", "num_validation_images",
+    "validation_guidance_scale", "validation_steps",
+}  # fmt: skip
+
+
+def add_base_options(parser: argparse.ArgumentParser):
+    """The group "base model and adapter", returned to add to."""
+    base = parser.add_argument_group("base model and adapter")
+    add(base, "pretrained_model_name_or_path", required=True, help="SDXL folder or Hub repository")
+    add(base, "pretrained_vae_model_name_or_path", help="a better VAE, e.g. madebyollin/sdxl-vae-fp16-fix")
+    add(base, "revision")
+    add(base, "variant", help="fp16, for repositories that hold such files")
+    add(base, "cache_dir")
+    add(base, "hub_token")
+    return base
+
+
+def add_triplet_options(parser: argparse.ArgumentParser, views_per_triplet: int):
+    """The group "triplets", returned to add to; `views_per_triplet` is the option's default."""
+    data = parser.add_argument_group("triplets")
+    add(data, "train_data_dir", help="folder of triplets; `relationbooth triplets check` it first")
+    add(data, "dataset_name", help="Hub dataset that holds such a folder, instead")
+    add(data, "resolution", int, 1024, "side of the square whose area every view has; pixels")
+    add(data, "views_per_triplet", int, views_per_triplet, "random crops encoded of each triplet")
+    add(data, "largest_zoom", float, 1.15, "of a random crop")
+    add(data, "center_crop", bool, help="no random crops")
+    add(data, "random_flip", bool, help="mirror half of the views; not for relations that tell left from right")
+    return data
+
+
+def add_validation_options(report, trained: str) -> None:
+    """Options of the pictures drawn on the way, with and without `trained`."""
+    add(report, "validation_prompt", help=f"draw it with and without the {trained}, from the same seeds")
+    add(report, "validation_images", nargs="+", help="image prompts for it; default: those of the first triplet")
+    add(report, "validation_phrases", nargs="+", help="their phrases")
+    add(report, "num_validation_images", int, 4)
+    add(report, "validation_guidance_scale", float, 5.0)
+    add(report, "validation_steps", int, help="every so many steps; default: at the end only")
+
+
+def view_options(args) -> dict:
+    """Options of `draw_view`."""
+    return {name: getattr(args, name) for name in ("largest_zoom", "center_crop", "random_flip")}
+
+
+def check_triplet_options(parser: argparse.ArgumentParser, args) -> None:
+    """Stop with a message unless the options above make sense together, as far as that needs no file."""
+
+    def must(holds: bool, message: str):
+        if not holds:
+            parser.error(message)
+
+    must(
+        (args.train_data_dir is None) != (args.dataset_name is None),
+        "exactly one of `--train_data_dir` and `--dataset_name` must be given.",
+    )
+    must(
+        not (args.report_to == "wandb" and args.hub_token),
+        "`--hub_token` would be sent to wandb with the arguments. Use `hf auth login` instead of it.",
+    )
+    must(args.resolution % 8 == 0 and args.resolution >= 64, f"`--resolution` must be a multiple of 8, at least 64, "
+         f"got {args.resolution}.")  # fmt: skip
+    must(args.largest_zoom >= 1, f"`--largest_zoom` must be at least 1, got {args.largest_zoom}.")
+    must(
+        args.validation_prompt is not None or not (args.validation_images or args.validation_phrases),
+        "`--validation_images` and `--validation_phrases` need `--validation_prompt`.",
+    )
+    given = [len(args.validation_images or []), len(args.validation_phrases or [])]
+    must(given[0] == given[1], f"`--validation_images` and `--validation_phrases` must be as many, got {given}.")
+
+
+def read_triplet_source(args) -> tuple[str, list[Triplet]]:
+    """(folder, its triplets), every fault reported at once.
+
+    Raises:
+        ValueError: a fault, or a validation prompt that does not name its image prompts.
+    """
+    folder = args.train_data_dir
+    if args.dataset_name is not None:
+        folder = args.dataset_name
+        if not Path(folder).is_dir():
+            folder = snapshot_download(folder, repo_type="dataset", cache_dir=args.cache_dir, token=args.hub_token)
+    triplets = read_triplets(folder)
+    phrases = args.validation_phrases or triplets[0].phrases
+    absent = [phrase for phrase in phrases if phrase not in (args.validation_prompt or phrase)]
+    if absent:
+        raise ValueError(
+            f"`--validation_prompt` {args.validation_prompt!r} must name {', '.join(absent)}: its image prompts show "
+            "them. Those of the first triplet are used; `--validation_images` and `--validation_phrases` give others."
+        )
+    return folder, triplets
+
+
+def check_base_and_adapter(args, adapter_config: bool) -> None:
+    """What configs alone can tell: base and adapter fit together, the scheduler is one we can train on.
+
+    Args:
+        adapter_config: whether `--relation_adapter` is given and has a config of our format.
+    Raises:
+        ValueError: with what to use instead.
+    """
+    base = {"revision": args.revision, "cache_dir": args.cache_dir, "token": args.hub_token}
+    unet = UNet2DConditionModel.load_config(args.pretrained_model_name_or_path, subfolder="unet", **base)
+    if unet.get("addition_embed_type") != "text_time":
+        raise ValueError(
+            f"`--pretrained_model_name_or_path` must be an SDXL model, got one with `addition_embed_type` "
+            f"{unet.get('addition_embed_type')!r}."
+        )
+    training_scheduler(DDPMScheduler.load_config(args.pretrained_model_name_or_path, subfolder="scheduler", **base))
+    if adapter_config:
+        config = RelationAdapter.load_config(args.relation_adapter, cache_dir=args.cache_dir, token=args.hub_token)
+        found, expected = config["resampler_config"]["output_dim"], unet["cross_attention_dim"]
+        if found != expected:
+            raise ValueError(
+                f"`--relation_adapter` must be made for `cross_attention_dim` {expected}, the base model's; this one "
+                f"was made for {found}."
+            )

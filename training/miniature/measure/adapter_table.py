@@ -1,0 +1,106 @@
+"""The tables of local tokens (RelationBooth, Tables 4, 5, 7 and 8): adapters trained alike but for their local tokens.
+
+All that is finished is kept: a killed run goes on where it stopped.
+"""
+
+import statistics
+import time
+from pathlib import Path
+
+from relationbooth_pipeline import RelationBoothPipeline
+
+from ..stages.adapter import train_adapter
+from ..stages.image_prompts import LocalTokens
+from ..stages.training_loop import TrainingPlan
+from .cases import compared, draw_cases, draw_pictures, judge, stored
+
+DEFAULT = "distilled, 4×4, concatenated"
+PLAN = TrainingPlan(max_train_steps=600, ema_decay=0.995, constant_share=0.5, sample_steps=10_000)
+BATCH = 32
+TIMED_CALLS = 9
+
+
+def adapter_variants(towers):
+    """{row: LocalTokens}, in the paper's order.
+
+    Args:
+        towers: of `prepare_towers`.
+    """
+    distilled = str(towers["distilled"])
+    return {
+        "no local tokens": LocalTokens(grid=0),
+        "undistilled, 4×4, concatenated": LocalTokens(),
+        DEFAULT: LocalTokens(distilled),
+        "smaller tower, distilled, 4×4, concatenated": LocalTokens(str(towers["small"])),
+        "distilled, 2×2, concatenated": LocalTokens(distilled, grid=2),
+        "distilled, 8×8, concatenated": LocalTokens(distilled, grid=8),
+        "distilled, 4×4, added": LocalTokens(distilled, injection="add"),
+        "distilled, 4×4, linear projection": LocalTokens(distilled, injection="linear"),
+    }
+
+
+def encoding_cost(pipe, prompts, phrases):
+    """What local tokens cost.
+
+    Returns:
+        {"milliseconds": median time of `encode_image_prompts`, "parameters": of the local encoder, "local tokens": of
+        an object}; the last two are 0 without local tokens.
+    """
+    times = []
+    for _ in range(TIMED_CALLS):
+        start = time.perf_counter()
+        encoded = pipe.encode_image_prompts(prompts, phrases)
+        times.append(time.perf_counter() - start)
+    local = pipe.local_image_encoder
+    return {
+        "milliseconds": round(1000 * statistics.median(times), 1),
+        "parameters": 0 if local is None else sum(p.numel() for p in local.parameters()),
+        "local tokens": 0 if encoded.local_tokens is None else encoded.local_tokens.shape[-2],
+    }
+
+
+def adapter_table(
+    model, judges, output_dir, variants, poses, count, autocast, case_seed=0, plan=PLAN, batch=BATCH, scenes=4_000
+):
+    """Train an adapter for each variant, draw and judge the same cases for all, and compare them with the default.
+
+    Args:
+        model: pipeline folder with a `relation_adapter` in it, whose image encoder is used; its adapter is not.
+        judges: `Judges`. output_dir: for this model and plan alone. variants: {row: LocalTokens}.
+        poses: names. count, case_seed: cases of each pose, and what they depend on.
+        autocast, plan, batch, scenes: of `train_adapter`.
+    Returns:
+        `compared`, with "all" beside the poses, and {"cost": {row: `encoding_cost`}}.
+    """
+    model, output_dir = Path(model), Path(output_dir)
+    image_encoder = model / "relation_adapter" / "image_encoder"
+    pipe = RelationBoothPipeline.from_pretrained(model).to(plan.device)
+    pipe.set_progress_bar_config(disable=True)
+    judged, cost = {}, {}
+    for row, local in variants.items():
+        folder = output_dir / local.name
+        if not (folder / "model" / "config.json").exists():  # saved at the plan's last step
+            train_adapter(
+                model, image_encoder, folder, plan, autocast, local, scenes, batch, cache_dir=output_dir / "encoded"
+            )
+        pipe.load_relation_adapter(folder / "model")
+        judged[row] = {}
+        for pose in poses:
+            cases = draw_cases(pose, count, case_seed)
+            judged[row][pose] = stored(
+                folder / f"verdicts_{pose}_{case_seed}_{count}.json",
+                lambda cases=cases: judge(judges, cases, draw_pictures(pipe, cases, "species", True)),
+            )
+        judged[row]["all"] = [result for pose in poses for result in judged[row][pose]]
+        cost[row] = encoding_cost(pipe, cases[0]["image_prompts"], list(cases[0]["species"].phrases))
+        pipe.unload_relation_adapter()
+    return {**compared(judged, DEFAULT), "cost": cost}
+
+
+def cost_text(cost):
+    """What encoding image prompts costs in each row, as Markdown."""
+    rows = [
+        f"| {row} | " + " | ".join(f"{value:g}" for value in values.values()) + " |" for row, values in cost.items()
+    ]
+    names = next(iter(cost.values()))
+    return "\n".join(["| row | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|", *rows]) + "\n"

@@ -1,0 +1,92 @@
+"""Stage "export": the folder that ships, in half precision: an SDXL pipeline, the adapter and its encoders."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionXLPipeline
+from safetensors.torch import load_file, save_file
+
+from relationbooth_pipeline.pipeline import RelationBoothPipeline
+
+from ..world.identities import named_character
+from ..world.splits import is_held_out
+from .image_prompts import image_prompt
+
+# The demo's characters, by phrase; the split holds both out of all training.
+REFERENCES = {
+    "cat": named_character("cat", "red", accessory="scarf"),
+    "bear": named_character("bear", "blue", "spotted"),
+}
+MAX_BYTES = 40_000_000  # the pip package has to stay small
+
+
+def export(root, export_dir):
+    """Write `root`'s pipeline to `export_dir` in float16, and `export_dir`/relation_adapter if that stage has run.
+
+    Raises:
+        RuntimeError: the folder exceeds 40 MB or a weight leaves float16's range.
+    """
+    export_dir = Path(export_dir)
+    if export_dir.exists():
+        shutil.rmtree(export_dir)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(root / "base" / "pipeline")
+    better_decoder = root / "decoder" / "model"
+    if better_decoder.exists():
+        pipeline.register_modules(vae=AutoencoderKL.from_pretrained(better_decoder))
+    pipeline.to(torch.float16).save_pretrained(export_dir)
+    trained = root / "adapter" / "model"
+    if trained.exists():
+        shutil.copytree(trained, export_dir / "relation_adapter")
+        for path in (export_dir / "relation_adapter").rglob("*.safetensors"):
+            halve(path)
+    draw_references(export_dir / "references")
+    for path in export_dir.rglob("*.json"):
+        neutral_config(path)
+    for path in export_dir.rglob("*.safetensors"):
+        bad = [name for name, weight in load_file(path).items() if not weight.isfinite().all()]
+        if bad:
+            raise RuntimeError(f"{path.name} holds weights beyond float16's range: {', '.join(bad[:3])}.")
+    size = sum(path.stat().st_size for path in export_dir.rglob("*") if path.is_file())
+    if size > MAX_BYTES:
+        raise RuntimeError(f"{export_dir} takes {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f} MB.")
+    check_loads(export_dir)
+    print(f"exported {size / 1e6:.1f} MB to {export_dir}")
+    return True
+
+
+def draw_references(folder):
+    """PNG of each of the demo's characters."""
+    folder.mkdir()
+    for phrase, character in REFERENCES.items():
+        if not is_held_out(character):
+            raise RuntimeError(f"the demo's {phrase} must be held out of training, but {character.key} is not.")
+        image_prompt(character, random.Random(phrase)).save(folder / f"{phrase}.png", optimize=True)
+
+
+def neutral_config(path):
+    """Drop the folder that a config was loaded from, which names the training machine, and the files' half precision.
+
+    transformers loads a model in its config's dtype, diffusers in float32: the parts would not fit together.
+    """
+    config = json.loads(path.read_text())
+    origin = config.pop("_name_or_path", None)
+    if config.get("dtype") not in (None, "float32"):
+        config["dtype"], origin = "float32", True
+    if origin is not None:
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def halve(path):
+    """Rewrite one safetensors file in float16."""
+    weights = {name: weight.half().contiguous() for name, weight in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def check_loads(export_dir):
+    """Load what was written through the package's own door."""
+    pipeline = RelationBoothPipeline.from_pretrained(export_dir)
+    if (export_dir / "relation_adapter").exists():
+        pipeline.load_relation_adapter(export_dir / "relation_adapter")

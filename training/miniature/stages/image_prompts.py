@@ -1,0 +1,101 @@
+"""Image prompts of scenes: drawn, encoded once by the frozen encoders, and kept in files."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from relationbooth_pipeline.relation_files import whole_file
+from relationbooth_pipeline.relation_image_encoder import LocalImageEncoder
+from relationbooth_pipeline.relation_images import clip_pixels
+from relationbooth_pipeline.relation_loaders import load_model
+
+from ..world.poses import ACTIONS
+from ..world.rendering import BACKGROUNDS, PROMPT_SIZE, render
+from ..world.splits import poses_of_kinds
+from .latents import from_tuple
+
+ENCODE_BATCH = 32
+
+
+@dataclass(frozen=True)
+class LocalTokens:
+    """Where an adapter's local tokens come from, and how they join its image tokens.
+
+    Attributes:
+        encoder: folder of the dense CLIP tower; None: the image encoder's own, undistilled.
+        grid: k; 0 turns local tokens off.
+        image_size: pixels, the tower's input side.
+        injection: `local_injection` of the resampler.
+    """
+
+    encoder: str | None = None
+    grid: int = 4
+    image_size: int = PROMPT_SIZE
+    injection: str = "concat"
+
+    def load(self, image_encoder_folder) -> LocalImageEncoder | None:
+        if not self.grid:
+            return None
+        return load_model(LocalImageEncoder, self.encoder or image_encoder_folder, dtype=torch.float32).eval()
+
+    @property
+    def tokens_name(self) -> str:
+        """The same for settings that differ in their injection alone."""
+        tower = Path(self.encoder).name if self.encoder else "undistilled"
+        return f"{tower}_{self.grid}x{self.grid}_{self.image_size}px" if self.grid else "without"
+
+    @property
+    def name(self) -> str:
+        return f"{self.tokens_name}_{self.injection}"
+
+
+def image_prompt(character, rng, avoid=None):
+    """PIL picture of a character alone, in an action of kind (a) other than `avoid`, before a random background."""
+    actions = [name for name in poses_of_kinds("a", ACTIONS) if name != avoid]
+    scene = render(
+        [character], rng.choice(actions), rng.choice(tuple(BACKGROUNDS)), rng, size=PROMPT_SIZE, annotate=False
+    )
+    return Image.fromarray(scene.image)
+
+
+def image_tokens(images, encoder):
+    """Image tokens (R, T, E) of PIL pictures, as the pipeline computes them."""
+    pixels = clip_pixels(images, encoder.config.image_size, PROMPT_SIZE)
+    return encoder(pixels.to(encoder.device), output_hidden_states=True).hidden_states[-2]
+
+
+def local_tokens(images, encoder, settings: LocalTokens):
+    """Local tokens (R, k·k, E) of PIL pictures, as the pipeline computes them."""
+    pixels = clip_pixels(images, settings.image_size, PROMPT_SIZE)
+    return encoder(pixels.to(encoder.device), grid=settings.grid)
+
+
+@torch.no_grad()
+def encoded_prompts(path, scenes, seed, encode):
+    """What `encode` makes of one image prompt for each character of each scene, kept in the file `path`.
+
+    Args:
+        scenes: of `scene_latents`. seed: of the prompts' poses and backgrounds.
+        encode: callable, list of R PIL pictures → (R, T, E).
+    Returns:
+        (scenes, 2, T, E) float16; zeros where there is no second character.
+    """
+    if path.exists():
+        return torch.load(path, weights_only=True)
+    result, rows = None, [(index, number) for index, scene in enumerate(scenes) for number in range(len(scene[0]))]
+    for start in tqdm(range(0, len(rows), ENCODE_BATCH), desc=path.stem, mininterval=10):
+        part, images = rows[start : start + ENCODE_BATCH], []
+        for index, number in part:
+            rng = random.Random(seed * 1_000_003 + 2 * index + number)
+            images.append(image_prompt(from_tuple(scenes[index][0][number]), rng, avoid=scenes[index][1]))
+        values = encode(images).half().cpu()
+        if result is None:
+            result = values.new_zeros(len(scenes), 2, *values.shape[1:])
+        result[tuple(torch.tensor(part).T)] = values
+    with whole_file(path) as temporary:
+        torch.save(result, temporary)
+    return result

@@ -1,0 +1,90 @@
+"""Stage "relation_loras": RelationLoRAs of what the adapter has not seen anyone do, by the users' own script."""
+
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from relationbooth_pipeline.relation_files import whole_file
+from relationbooth_pipeline.relation_lora import WEIGHT_NAME
+
+from ...train_relation_lora_sdxl import main as train_relation_lora
+from ..world.captions import PREDICATES
+from ..world.poses import RELATIONS
+from ..world.rendering import IMAGE_SIZE
+from ..world.splits import poses_of_kinds
+from ..world.triplets import write_triplets
+
+TRIPLETS = 6
+SETTINGS = {
+    "resolution": IMAGE_SIZE,
+    "train_batch_size": 8,
+    "max_train_steps": 500,
+    "learning_rate": 2e-4,
+    "image_prompt_scale": 1.0,  # of the adapter's own training; at the paper's 0.6 it keeps fewer identities
+    "views_per_triplet": 1,
+    "largest_zoom": 1.0,  # crops would come with a conditioning that the base has never seen
+    "checkpointing_steps": 250,
+    "checkpoints_total_limit": 1,
+    "resume_from_checkpoint": "latest",
+}
+
+
+def relation_template(pose):
+    """The prompt of a pose with {0}, {1} for its characters."""
+    subject = f"a {{0}} {PREDICATES[pose]}"
+    return f"{subject} a {{1}}" if pose in RELATIONS else subject
+
+
+def training_arguments(model, output_dir, pose, seed=0, **settings):
+    """Command line of `train_relation_lora_sdxl.py` for `pose`, whose triplets are written if they are not yet there.
+
+    Args:
+        seed: the triplets' characters and scenes depend on it too; the same seed always gives the same triplets.
+        settings: options instead of `SETTINGS`.
+    """
+    output_dir = Path(output_dir)
+    triplets = output_dir.parent / f"{output_dir.name}-triplets"
+    if not (triplets / "metadata.jsonl").exists():
+        write_triplets(triplets, pose, TRIPLETS, seed)
+    options = {
+        "pretrained_model_name_or_path": model,
+        "train_data_dir": triplets,
+        "output_dir": output_dir,
+        "seed": seed,
+        "relation": pose,
+        "template": relation_template(pose),
+        **SETTINGS,
+        **settings,
+    }
+    return [text for name, value in options.items() for text in (f"--{name}", str(value))]
+
+
+def train_one(model, output_dir, pose, seed=0, **settings):
+    """A RelationLoRA of `pose` on the miniature in `model`, as `training_arguments` say; a finished one is kept.
+
+    Returns:
+        The file.
+    """
+    file = Path(output_dir) / WEIGHT_NAME
+    if not file.exists():
+        train_relation_lora(training_arguments(model, output_dir, pose, seed, **settings))
+    return file
+
+
+def train_relation_loras(root, export_dir, poses=None, seeds=1):
+    """Train one for each relation and action of kinds (b) and (c); put it into the exported pipeline, halved.
+
+    Args:
+        seeds: trainings of each, into `root`/POSE_SEED, to see how much they vary; the first is the one that ships.
+    """
+    for pose in poses or poses_of_kinds("bc"):
+        files = [train_one(export_dir, Path(root) / f"{pose}_{seed}", pose, seed) for seed in range(seeds)]
+        target = export_dir / "relation_loras" / pose / WEIGHT_NAME
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with safe_open(files[0], "pt") as source:
+            weights = {name: source.get_tensor(name).half() for name in source.keys()}
+            header = source.metadata()
+        with whole_file(target) as path:
+            save_file(weights, path, metadata=header)
+    return True

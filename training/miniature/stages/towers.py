@@ -1,0 +1,126 @@
+"""Vision towers that the adapter tables compare: the miniature's own distilled one, and a second, smaller one."""
+
+import random
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from ...train_local_image_encoder import main as train_local_image_encoder
+from ..world.rendering import IMAGE_SIZE
+from ..world.scenes import write_scenes
+from ..world.splits import held_out_characters, training_character
+from .encoders import (
+    ATTRIBUTES,
+    accuracy,
+    attribute_loss,
+    attribute_targets,
+    character_image,
+    clip_tensor,
+    summary,
+)
+from .training_loop import Trainer, TrainingPlan
+
+SMALL_WIDTH = 64  # half of the miniature's own
+SMALL_PLAN = TrainingPlan(max_train_steps=1200, muon_learning_rate=0.01, constant_share=0.5, sample_steps=400)
+SCENES = 2000  # pictures to distil on
+DISTILLATION = {
+    "image_scale": 2,  # the adapter's local tokens are read at 256 pixels, twice the tower's native size
+    "train_batch_size": 8,
+    "max_train_steps": 300,
+    "learning_rate": 5e-4,
+    "lr_scheduler": "cosine",
+    "lr_warmup_steps": 50,
+    "mixed_precision": "bf16",
+    "checkpointing_steps": 100,
+    "checkpoints_total_limit": 1,
+    "resume_from_checkpoint": "latest",
+}
+
+
+def build_small_tower():
+    """A CLIP vision tower of 0.15 M parameters: two blocks of half the miniature's width."""
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=SMALL_WIDTH, intermediate_size=4 * SMALL_WIDTH, num_hidden_layers=2, num_attention_heads=4,
+            image_size=IMAGE_SIZE, patch_size=16, projection_dim=SMALL_WIDTH, hidden_act="gelu",
+        )
+    )  # fmt: skip
+
+
+class TowerHeads(nn.Module):
+    """Linear readings of every attribute from penultimate states and from the embedding; for training only."""
+
+    def __init__(self, width=SMALL_WIDTH):
+        super().__init__()
+        sizes = {name: len(values) for name, values in ATTRIBUTES.items()}
+        self.states = nn.ModuleDict({name: nn.Linear(2 * width, size) for name, size in sizes.items()})
+        self.embeds = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
+
+    def forward(self, output):
+        """({attribute: logits} of the states, {attribute: logits} of the embedding)."""
+        states = summary(output.hidden_states[-2])
+        of_states = {name: reading(states) for name, reading in self.states.items()}
+        return of_states, {name: reading(output.image_embeds) for name, reading in self.embeds.items()}
+
+
+def train_small_tower(output_dir, plan=SMALL_PLAN, batch=48, checked=192):
+    """Train, or resume, and save the second tower to `output_dir`/model; returns that folder.
+
+    Args:
+        checked: held-out characters that each printed accuracy is measured on.
+    """
+    output_dir = Path(output_dir)
+    torch.manual_seed(plan.seed)
+    tower, heads = build_small_tower(), TowerHeads()
+    tower.set_attn_implementation("eager")  # see the stage "encoders"
+    trainer = Trainer({"tower": tower, "heads": heads}, plan, output_dir)
+
+    def read(characters, rng):
+        images = clip_tensor([character_image(character, rng) for character in characters])
+        return heads(tower(images, output_hidden_states=True)), attribute_targets(characters)
+
+    def loss_of(step, rng):
+        readings, targets = read([training_character(rng, 0.3) for _ in range(batch)], rng)
+        return sum(attribute_loss(reading, targets) for reading in readings), {}
+
+    @torch.no_grad()
+    def after_interval(step):
+        rng, unseen = random.Random(30_000_001), held_out_characters()
+        (states, embeds), targets = read([rng.choice(unseen) for _ in range(checked)], rng)
+        for name, reading in (("states", states), ("embedding", embeds)):
+            values = accuracy(reading, targets)
+            print(f"\ntower step {step}, {name}: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items()), flush=True)
+
+    trainer.run(loss_of, after_interval)
+    tower.eval().save_pretrained(output_dir / "model")
+    return output_dir / "model"
+
+
+def distil(tower, output_dir, scenes_dir, scenes=SCENES, **options):
+    """Self-distil the tower in the folder `tower`, by the users' own script; returns `output_dir`, finished or made."""
+    output_dir, scenes_dir = Path(output_dir), Path(scenes_dir)
+    if (output_dir / "model.safetensors").exists():
+        return output_dir
+    if len(list(scenes_dir.glob("*.png"))) < scenes:
+        write_scenes(scenes_dir, scenes)
+    settings = {
+        "pretrained_model_name_or_path": tower,
+        "train_data_dir": scenes_dir,
+        "output_dir": output_dir,
+        **DISTILLATION,
+        **options,
+    }
+    train_local_image_encoder([text for name, value in settings.items() for text in (f"--{name}", str(value))])
+    return output_dir
+
+
+def prepare_towers(image_encoder, output_dir):
+    """{"distilled", "small": folder of each distilled tower}, made where they are not yet there."""
+    output_dir = Path(output_dir)
+    small = train_small_tower(output_dir / "small")
+    return {
+        "distilled": distil(image_encoder, output_dir / "distilled", output_dir / "scenes"),
+        "small": distil(small, output_dir / "small_distilled", output_dir / "scenes"),
+    }

@@ -1,0 +1,175 @@
+"""The loop that every stage shares: Muon beside AdamW, an averaged copy of the weights, resumable checkpoints."""
+
+import math
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from relationbooth_pipeline.relation_files import whole_file
+
+from .muon import Muon, muon_groups, split_parameters
+
+
+@dataclass
+class TrainingPlan:
+    """How long and how fast a stage trains.
+
+    Attributes:
+        max_train_steps: optimizer steps in all. learning_rate: AdamW's. muon_learning_rate: Muon's.
+        warmup_steps: linear. constant_share: share of the steps before the cosine tail. final_share: of the rate, last.
+        ema_decay: of the averaged weights; 0 keeps none. seed: of every draw.
+        checkpointing_steps, sample_steps: intervals, steps.
+        max_train_seconds: leave after this long, resumable; 0 never.
+        device: where modules and batches go.
+    """
+
+    max_train_steps: int
+    learning_rate: float = 1e-3
+    muon_learning_rate: float = 0.01
+    betas: tuple = (0.9, 0.98)
+    warmup_steps: int = 80
+    constant_share: float = 0.5
+    final_share: float = 0.03
+    ema_decay: float = 0.0
+    seed: int = 0
+    checkpointing_steps: int = 250
+    sample_steps: int = 1000
+    max_train_seconds: float = 0.0
+    device: str = "cpu"
+
+    def rate(self, step):
+        """Factor of the learning rates at `step`."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        progress = (step / self.max_train_steps - self.constant_share) / max(1e-9, 1 - self.constant_share)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
+        return warm * max(self.final_share, cosine)
+
+
+class Trainer:
+    """Trains {name: module} by `loss_of(step, rng)`, a callable that returns (scalar loss, {figure name: value}).
+
+    Every draw of step k depends on the seed and k alone, so on a CPU a resumed run repeats an unbroken one bit for bit.
+    """
+
+    def __init__(self, modules, plan, output_dir):
+        self.modules, self.plan, self.output_dir = modules, plan, Path(output_dir)
+        for module in modules.values():
+            module.to(plan.device)
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        muon, adamw = split_parameters(modules)
+        self.weights = {**muon, **adamw}
+        self.adamw = torch.optim.AdamW(list(adamw.values()), lr=plan.learning_rate, betas=plan.betas, weight_decay=1e-3)
+        self.muon = Muon(muon_groups(muon), lr=plan.muon_learning_rate) if muon else None
+        self.average = {name: p.detach().clone() for name, p in self.weights.items()} if plan.ema_decay else None
+        self.step = 0
+        self._resume()
+
+    @property
+    def checkpoint_path(self):
+        return self.output_dir / "checkpoint.pt"
+
+    def _resume(self):
+        if not self.checkpoint_path.exists():
+            return
+        # AdamW's step counters belong on the CPU; all else is copied to where its weight is.
+        state = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+        try:
+            self._restore(state)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.checkpoint_path} does not fit what trains here: {error}. It belongs to another stage, plan or "
+                "version: give a new output folder, or delete this file to start over."
+            ) from error
+
+    @torch.no_grad()
+    def _restore(self, state):
+        for key, module in self.modules.items():
+            module.load_state_dict(state["modules"][key])
+        for name, average in (self.average or {}).items():
+            average.copy_(state["average"][name])
+        self.adamw.load_state_dict(state["adamw"])
+        if self.muon is not None:
+            self.muon.load_state_dict(state["muon"])
+        self.step = state["step"]
+
+    def save(self):
+        state = {"step": self.step, "adamw": self.adamw.state_dict(), "average": self.average}
+        state["modules"] = {key: module.state_dict() for key, module in self.modules.items()}
+        if self.muon is not None:
+            state["muon"] = self.muon.state_dict()
+        with whole_file(self.checkpoint_path) as path:
+            torch.save(state, path)
+
+    def run(self, loss_of, after_interval=None):
+        """Train to the plan's end, or to its time limit.
+
+        Args:
+            loss_of: see above. after_interval: callable(step), run with averaged weights every `sample_steps`.
+        Returns:
+            whether the plan's last step was reached.
+        """
+        start, running = time.monotonic(), None
+        bar = tqdm(total=self.plan.max_train_steps, initial=self.step, mininterval=10, dynamic_ncols=True)
+        while self.step < self.plan.max_train_steps:
+            if self.plan.max_train_seconds and time.monotonic() - start > self.plan.max_train_seconds:
+                break
+            loss, figures = self._one_step(loss_of)
+            running = loss if running is None else 0.97 * running + 0.03 * loss
+            bar.set_postfix(
+                loss=f"{running:.4f}", **{key: f"{value:.3f}" for key, value in figures.items()}, refresh=False
+            )
+            bar.update()
+            is_last = self.step == self.plan.max_train_steps
+            if self.step % self.plan.checkpointing_steps == 0 or is_last:
+                self.save()
+            if after_interval is not None and (self.step % self.plan.sample_steps == 0 or is_last):
+                self.with_average(lambda: after_interval(self.step))
+        bar.close()
+        self.save()
+        return self.step >= self.plan.max_train_steps
+
+    def _one_step(self, loss_of):
+        seed = self.plan.seed * 1_000_003 + self.step  # a prime apart, so that neighbouring seeds share no step
+        torch.manual_seed(seed)
+        factor = self.plan.rate(self.step)
+        for group in self.adamw.param_groups:
+            group["lr"] = self.plan.learning_rate * factor
+        loss, figures = loss_of(self.step, random.Random(seed))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+        if self.muon is not None:
+            for group in self.muon.param_groups:
+                group["lr"] = self.plan.muon_learning_rate * factor
+            self.muon.step()
+            self.muon.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.average is not None:
+            decay = min(self.plan.ema_decay, self.step / (self.step + 9))  # short memory at the start
+            weights = [p.detach() for p in self.weights.values()]
+            torch._foreach_lerp_([self.average[name] for name in self.weights], weights, 1 - decay)
+        return loss.item(), figures
+
+    @torch.no_grad()
+    def with_average(self, action):
+        """Run `action()` while the modules hold the averaged weights, in eval mode, then restore them."""
+        raw = {name: p.detach().clone() for name, p in self.weights.items()}
+        generator_state = torch.get_rng_state()
+        for name, p in self.weights.items():
+            if self.average is not None:
+                p.copy_(self.average[name])
+        for module in self.modules.values():
+            module.eval()
+        try:
+            return action()
+        finally:
+            for name, p in self.weights.items():
+                p.copy_(raw[name])
+            for module in self.modules.values():
+                module.train()
+            torch.set_rng_state(generator_state)

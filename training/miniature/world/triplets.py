@@ -1,0 +1,90 @@
+"""Writes triplets of the world in the project's own format, a `datasets` image folder with `metadata.jsonl`."""
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from relationbooth_pipeline.relation_files import whole_file
+
+from .captions import make_caption
+from .identities import Character
+from .poses import ACTIONS, RELATIONS
+from .rendering import BACKGROUNDS, PROMPT_SIZE, render
+from .splits import held_out_characters, training_character
+
+
+def draw_triplet(pose, rng: random.Random, held_out=False, detail="species"):
+    """One target scene and the image prompts of its characters, each alone, in another pose and scene.
+
+    Returns:
+        (target Scene, list of image prompt Scenes, Caption).
+    """
+    count = 2 if pose in RELATIONS else 1
+    if held_out:
+        characters: list[Character] = rng.sample(held_out_characters(), count)
+    else:
+        characters = [training_character(rng) for _ in range(count)]
+    background = rng.choice(tuple(BACKGROUNDS))
+    # At the native size: the base knows SDXL's size and crop conditioning for that alone.
+    target = render(characters, pose, background, rng)
+    actions = [name for name in ("standing", "waving") if name != pose]
+    others = [name for name in BACKGROUNDS if name != background]
+    prompts = [
+        render([character], rng.choice(actions), rng.choice(others), rng, size=PROMPT_SIZE) for character in characters
+    ]
+    return target, prompts, make_caption(characters, pose, background, detail)
+
+
+def write_triplets(folder, pose, count, seed=0, held_out=False, detail="species"):
+    """Write `count` triplets of `pose` to `folder`; the same arguments always give the same files."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for number in range(count):
+        target, prompts, caption = draw_triplet(pose, random.Random(seed * 1_000_003 + number), held_out, detail)
+        name = f"{pose}_{number:04d}"
+        Image.fromarray(target.image).save(folder / f"{name}.png")
+        for index, (mask, prompt) in enumerate(zip(target.masks, prompts)):
+            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{name}_mask_{index}.png")
+            Image.fromarray(prompt.image).save(folder / f"{name}_prompt_{index}.png")
+        lines.append(
+            {
+                "file_name": f"{name}.png",
+                "image_prompts": [f"{name}_prompt_{index}.png" for index in range(len(prompts))],
+                "prompt": caption.text,
+                "phrases": list(caption.phrases),
+                "predicate": caption.predicate,
+                "boxes": _plain(target.boxes),
+                "masks": [f"{name}_mask_{index}.png" for index in range(len(prompts))],
+                "keypoints": _plain(target.keypoints),
+                "image_prompt_keypoints": _plain(np.concatenate([prompt.keypoints for prompt in prompts])),
+                "keypoint_order": "AP-10K",
+            }
+        )
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    with whole_file(folder / "metadata.jsonl") as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def _plain(array):
+    """Nested lists of six decimals: a tenth of a thousandth of a pixel."""
+    return np.round(array.astype(float), 6).tolist()
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pose", choices=(*RELATIONS, *ACTIONS))
+    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--count", type=int, default=5, help="a RelationLoRA takes 4 to 6")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--held_out", action="store_true", help="draw characters that no stage has trained on")
+    given = parser.parse_args(arguments)
+    write_triplets(given.output_dir, given.pose, given.count, given.seed, given.held_out)
+
+
+if __name__ == "__main__":
+    main()
