@@ -15,6 +15,7 @@ from diffusers.models.embeddings import IPAdapterPlusImageProjection, MultiIPAda
 from relationbooth_pipeline import EncodedImagePrompts, RelationAdapter, RelationBoothPipeline
 from relationbooth_pipeline.relation_attention import cross_attention_layers, install_parallel_attention
 from relationbooth_pipeline.relation_layouts import side_by_side
+from relationbooth_pipeline.relation_rows import Conditioning
 
 TEXT_TOKENS = 77  # CLIP's context length
 TIMESTEP = 500  # any: the cost of a step does not depend on it
@@ -123,6 +124,8 @@ def tensor_bytes(value) -> int:
         return sum(p.nbytes for p in [*value.parameters(), *value.buffers()])
     if isinstance(value, torch.Tensor):
         return value.nbytes
+    if isinstance(value, Conditioning):
+        value = [value.layers, value.masks_of(*value.latent_size)]
     if isinstance(value, dict):
         value = list(value.values())
     return sum(map(tensor_bytes, value)) if isinstance(value, (list, tuple)) else 0

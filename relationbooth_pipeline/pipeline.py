@@ -3,12 +3,19 @@
 `pipeline.py` names every module of the package that it or its mixins reach: the folder door copies only those.
 """
 
-import functools
 import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from os import PathLike
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.image_processor import PipelineImageInput
+from diffusers.pipelines.stable_diffusion_xl import StableDiffusionXLPipelineOutput
 from diffusers.schedulers import KarrasDiffusionSchedulers
+from PIL import Image
 from transformers import (
     CLIPImageProcessor,
     CLIPTextModel,
@@ -21,36 +28,22 @@ from .relation_adapter import RelationAdapter
 from .relation_attention import install_parallel_attention
 from .relation_conditioning import RelationConditioningMixin
 from .relation_image_encoder import LocalImageEncoder
+from .relation_inputs import EncodedImagePrompts, ImagePromptInputs
 from .relation_loaders import DEFAULT_SCALE, RelationAdapterLoaderMixin
 from .relation_lora import RelationLoraMixin
+from .relation_rows import Drawing, roles_of
 
 # isort: split
 # Named for the folder door alone, which does not look into siblings.
 from .relation_conversion import adapter_from_released  # noqa: F401
 from .relation_files import find_file  # noqa: F401
 from .relation_images import open_image  # noqa: F401
-from .relation_inputs import EncodedImagePrompts  # noqa: F401
 from .relation_layouts import side_by_side  # noqa: F401
 from .relation_regions import region_masks  # noqa: F401
 from .relation_resampler import LocalTokenResampler  # noqa: F401
 
-
-def _extends_sdxl(call):
-    """Give `call` SDXL's signature followed by its own keyword arguments, without a copy of SDXL's."""
-    base = inspect.signature(StableDiffusionXLPipeline.__call__)
-    own = [p for p in inspect.signature(call).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    *named, rest = base.parameters.values()
-    call.__signature__ = base.replace(parameters=[*named, *own, rest])
-
-    @functools.wraps(call)
-    def bound_call(self, *args, **kwargs):
-        mine = {p.name: kwargs.pop(p.name) for p in own if p.name in kwargs}
-        arguments = dict(base.bind(self, *args, **kwargs).arguments)
-        arguments.pop("self")
-        arguments.update(arguments.pop(rest.name, {}))
-        return call(self, arguments, **mine)
-
-    return bound_call
+ImagePrompts = list[str | PathLike | Image.Image]
+_SDXL_ARGUMENTS = inspect.signature(StableDiffusionXLPipeline.__call__).parameters.keys() - {"self", "kwargs"}
 
 
 class RelationBoothPipeline(
@@ -138,22 +131,58 @@ class RelationBoothPipeline(
             kwargs.setdefault("dtype", pipeline.unet.dtype)
         return super().from_pipe(pipeline, **kwargs)
 
-    @_extends_sdxl
     @torch.no_grad()
     def __call__(
         self,
-        sdxl_arguments,
+        prompt: str | list[str] | None = None,
+        prompt_2: str | list[str] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        timesteps: list[int] | None = None,
+        sigmas: list[float] | None = None,
+        denoising_end: float | None = None,
+        guidance_scale: float = 5.0,
+        negative_prompt: str | list[str] | None = None,
+        negative_prompt_2: str | list[str] | None = None,
+        num_images_per_prompt: int | None = 1,
+        eta: float = 0.0,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        negative_prompt_embeds: torch.Tensor | None = None,
+        pooled_prompt_embeds: torch.Tensor | None = None,
+        negative_pooled_prompt_embeds: torch.Tensor | None = None,
+        ip_adapter_image: PipelineImageInput | None = None,
+        ip_adapter_image_embeds: list[torch.Tensor] | None = None,
+        output_type: str | None = "pil",
+        return_dict: bool = True,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        guidance_rescale: float = 0.0,
+        original_size: tuple[int, int] | None = None,
+        crops_coords_top_left: tuple[int, int] = (0, 0),
+        target_size: tuple[int, int] | None = None,
+        negative_original_size: tuple[int, int] | None = None,
+        negative_crops_coords_top_left: tuple[int, int] = (0, 0),
+        negative_target_size: tuple[int, int] | None = None,
+        clip_skip: int | None = None,
+        callback_on_step_end: Callable | PipelineCallback | MultiPipelineCallbacks | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         *,
-        image_prompts=None,
-        phrases=None,
-        boxes=None,
-        masks=None,
-        image_prompt_scale=None,
-        automatic_layout=False,
-        mask_threshold=0.5,
-        layout_start_step=5,
-        drop_grounding=False,
-    ):
+        image_prompts: ImagePrompts | list[ImagePrompts] | EncodedImagePrompts | None = None,
+        phrases: str | list[str] | list[list[str]] | None = None,
+        boxes: Sequence | torch.Tensor | None = None,
+        masks: Sequence | None = None,
+        image_prompt_scale: float | Sequence | torch.Tensor | None = None,
+        block_scales: float | dict | None = None,
+        image_prompt_start: float = 0.0,
+        image_prompt_end: float = 1.0,
+        automatic_layout: bool = False,
+        mask_threshold: float = 0.5,
+        layout_start_step: int = 5,
+        drop_grounding: bool = False,
+        **kwargs: Any,
+    ) -> StableDiffusionXLPipelineOutput | tuple:
         """Generate. All arguments of `StableDiffusionXLPipeline.__call__`, and:
 
         Args:
@@ -165,45 +194,32 @@ class RelationBoothPipeline(
             masks: region of each object as (H, W) arrays or images, instead of boxes.
             image_prompt_scale: γ (RelationBooth, Eq. 4), one number or one per object. None: 0.6, or what
                 `set_image_prompt_scale` set.
+            block_scales: factors of γ for blocks of the UNet, as in diffusers' `set_ip_adapter_scale`:
+                {"down": {"block_2": [0.0, 1.0]}, "up": {"block_0": [0.0, 1.0, 0.0]}}; blocks left out get 0.
+            image_prompt_start, image_prompt_end: shares of the steps between which image prompts act.
             automatic_layout: find the regions from the text attention of each phrase. Boxes act until
                 `layout_start_step`; without boxes, image prompts act from there on only.
             mask_threshold: of automatic layout, in [0, 1].
-            layout_start_step: UNet call from which automatic layout acts, ≥ 1.
+            layout_start_step: step from which automatic layout acts, ≥ 1; without boxes no later than after half of
+                the steps.
             drop_grounding: let the resampler ignore phrases and boxes (its learned queries instead).
         Returns:
             As `StableDiffusionXLPipeline`.
         Raises:
             ValueError: before any heavy work, and with the pipeline as it was.
         """
+        given = dict(locals())
+        arguments = {name: given[name] for name in _SDXL_ARGUMENTS} | kwargs
+        inputs = ImagePromptInputs(**{field.name: given[field.name] for field in fields(ImagePromptInputs)})
         if image_prompts is None:
-            given = {"phrases": phrases, "boxes": boxes, "masks": masks}
-            if extra := [name for name, value in given.items() if value is not None]:
-                raise ValueError(
-                    f"{', '.join(f'`{n}`' for n in extra)} given without `image_prompts`. Pass both or neither."
-                )
-            return super().__call__(**sdxl_arguments)
-
-        arguments = dict(sdxl_arguments)
+            inputs.check_empty()
+            return super().__call__(**arguments)
         self._check_sdxl_arguments(arguments)
-        height, width = self._latent_size(arguments)
-        prompt = arguments.get("prompt")
-        kwargs = self.image_prompt_kwargs(
-            image_prompts,
-            phrases,
-            boxes=boxes,
-            masks=masks,
-            image_prompt_scale=image_prompt_scale,
-            automatic_layout=automatic_layout,
-            mask_threshold=mask_threshold,
-            layout_start_step=layout_start_step,
-            drop_grounding=drop_grounding,
-            prompt=prompt,
-            batch_size=self._batch_size(arguments),
-            num_images_per_prompt=arguments.get("num_images_per_prompt", 1),
-            latent_height=height,
-            latent_width=width,
+        drawing = Drawing.of_call(
+            arguments, roles_of(self, arguments), lambda: self.num_timesteps, self._latent_size(arguments)
         )
-        arguments["cross_attention_kwargs"] = {**(arguments.get("cross_attention_kwargs") or {}), **kwargs}
+        prepared = self._condition(inputs, drawing)
+        arguments["cross_attention_kwargs"] = {**(cross_attention_kwargs or {}), **prepared}
         try:
             return super().__call__(**arguments)
         finally:
@@ -211,11 +227,6 @@ class RelationBoothPipeline(
 
     def _check_sdxl_arguments(self, arguments: dict) -> None:
         """SDXL's own checks, before the encoders run rather than after."""
-        for name in ("ip_adapter_image", "ip_adapter_image_embeds"):
-            if arguments.get(name) is not None:
-                raise ValueError(
-                    f"`{name}` and `image_prompts` cannot act together: both read the parallel branch. Pass one."
-                )
         names = list(inspect.signature(self.check_inputs).parameters)
         values = {name: arguments[name] for name in names if name in arguments}
         pixels = [side * self.vae_scale_factor for side in self._default_latent_size()]
@@ -233,10 +244,3 @@ class RelationBoothPipeline(
         default = self._default_latent_size()
         sides = (arguments.get("height"), arguments.get("width"))
         return tuple(side // self.vae_scale_factor if side else d for side, d in zip(sides, default))
-
-    @staticmethod
-    def _batch_size(arguments: dict) -> int:
-        prompt = arguments.get("prompt")
-        if prompt is None:
-            return arguments["prompt_embeds"].shape[0]
-        return 1 if isinstance(prompt, str) else len(prompt)

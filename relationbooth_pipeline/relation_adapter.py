@@ -4,6 +4,8 @@ Shape letters: B batch, N objects, T image tokens, L tokens per object, C contex
 background tokens when they act).
 """
 
+from collections.abc import Sequence
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -11,7 +13,7 @@ from torch import nn
 
 from .relation_attention import cross_attention_layers
 from .relation_layouts import AutomaticLayout
-from .relation_regions import attention_grids, shrink_masks, token_masks
+from .relation_regions import attention_grids, mask_regions, token_masks
 from .relation_regions import region_masks as box_masks
 from .relation_resampler import LocalTokenResampler
 
@@ -119,6 +121,7 @@ class RelationAdapter(ModelMixin, ConfigMixin):
         scales: torch.Tensor,
         local_tokens: torch.Tensor | None = None,
         drop_grounding: torch.Tensor | None = None,
+        layer_scales: dict[str, float] | None = None,
     ) -> dict[int, torch.Tensor]:
         """Image K and V of every layer.
 
@@ -130,6 +133,7 @@ class RelationAdapter(ModelMixin, ConfigMixin):
             scales: γ of each object, (B, N).
             local_tokens: (B, N, k·k, E'), or None.
             drop_grounding: bool, (B,): see `LocalTokenResampler`.
+            layer_scales: path → factor of γ in that layer; None: 1 everywhere.
         Returns:
             {D: (2, layers of width D, B, S, D)}; index 0 of the first axis is K, 1 is γ·V.
         Raises:
@@ -155,9 +159,11 @@ class RelationAdapter(ModelMixin, ConfigMixin):
             weights = torch.cat([background, weights], dim=1)
 
         by_width: dict[int, list[torch.Tensor]] = {}
-        for layer in self.layers.values():
+        for name, layer in self.layers.items():
             width = layer.to_k.out_features
             key, value = layer.to_k(tokens), layer.to_v(tokens) * weights[..., None]
+            if layer_scales is not None:
+                value = value * layer_scales[name.replace("-", ".")]
             by_width.setdefault(width, []).append(torch.stack([key, value]))
         return {width: torch.stack(layers, dim=1) for width, layers in by_width.items()}
 
@@ -168,7 +174,7 @@ class RelationAdapter(ModelMixin, ConfigMixin):
         height: int,
         width: int,
         levels: int,
-        masks: torch.Tensor | None = None,
+        masks: Sequence[Sequence[torch.Tensor]] | None = None,
     ) -> dict[int, torch.Tensor]:
         """`token_masks` of every attention grid of a UNet.
 
@@ -177,14 +183,14 @@ class RelationAdapter(ModelMixin, ConfigMixin):
             present: bool, (B, N): False for the padding of samples with fewer objects.
             height, width: of the latents, in cells.
             levels: resolutions of the UNet.
-            masks: bool, (B, N, H, W), instead of the boxes.
+            masks: pixel masks, bool (H, W), N of each sample, instead of the boxes.
         Returns:
             {P: bool (B, 1, P, S)}.
         """
         result = {}
         for h, w in attention_grids(height, width, levels):
-            regions = box_masks(boxes, h, w) if masks is None else shrink_masks(masks, h, w)
-            regions = regions & present[..., None, None]
+            regions = box_masks(boxes, h, w) if masks is None else mask_regions(masks, h, w)
+            regions = regions & present.to(regions.device)[..., None, None]
             # Two levels of one size (1 × 1) have equal masks, so one entry serves both.
             result[h * w] = token_masks(regions, self.tokens_per_object, self.acting_background_tokens)
         return result

@@ -1,13 +1,18 @@
 """Parallel cross-attention: text and image prompts read side by side (RelationBooth, Eq. 4).
 
-Shape letters: B batch, P positions, S image tokens of a sample, D layer width, H heads.
+Shape letters: B rows of one role, P positions, S image tokens of a sample, D layer width, H heads, T text tokens.
 """
+
+import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import AttnProcessor2_0
+from diffusers.loaders.unet_loader_utils import _maybe_expand_lora_scales  # the dictionaries of set_ip_adapter_scale
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
 from .relation_layouts import AutomaticLayout
+from .relation_rows import Conditioning, ImagePromptStates
 
 
 class ParallelAttnProcessor(AttnProcessor2_0):
@@ -15,16 +20,11 @@ class ParallelAttnProcessor(AttnProcessor2_0):
 
         h = W_out( softmax(Q K_tᵀ/√d) V_t + γ·softmax(Q K_iᵀ/√d) V_i )          (RelationBooth, Eq. 4)
 
-    It holds no parameters and nothing of a generation. Everything arrives as arguments, under the two names that
-    diffusers passes on silently to attention layers:
-
-        ip_hidden_states: {D: (2, layers of width D, B, S, D)}: image K and γ·V of every layer
-        (`RelationAdapter.forward`).
-        ip_adapter_masks: {P: bool (B, 1, P, S)} (`token_masks`), or an `AutomaticLayout`.
-
-    Without them it is `AttnProcessor2_0`. B may be smaller than the batch of the hidden states: the *last* B rows are
-    the conditional ones, the rows before (the unconditional half of guidance) read text alone. A position outside every
-    region reads no image token and gets exactly zero from the image branch.
+    It holds no parameters and nothing of a generation: everything arrives as `ip_hidden_states`, an
+    `ImagePromptStates`. Without it, it is `AttnProcessor2_0`. Parts of the batch whose role does not read image prompts
+    read text alone. A position outside every region reads no image token and gets exactly zero from the image branch:
+    fused kernels differ in what they return for a row that may read nothing (cuDNN's is not zero), so such a row is
+    given to the kernel open and set to zero afterwards.
 
     `layer_index` is this layer's place among those of its width. It is a tensor because a Python integer would make
     `torch.compile` build one graph per layer instead of one per block shape.
@@ -35,18 +35,23 @@ class ParallelAttnProcessor(AttnProcessor2_0):
 
     def __init__(self):
         super().__init__()
-        self.layer_index = None
+        self.layer_index: torch.Tensor | None = None
 
     def __call__(
         self,
-        attn,
+        attn: Attention,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         temb: torch.Tensor | None = None,
-        ip_hidden_states: dict[int, torch.Tensor] | None = None,
-        ip_adapter_masks: dict[int, torch.Tensor] | AutomaticLayout | None = None,
+        ip_hidden_states: ImagePromptStates | None = None,
     ) -> torch.Tensor:
+        """
+        Args:
+            hidden_states: (batch, P, C). encoder_hidden_states: (batch, T, ·).
+        Raises:
+            ValueError: the batch is not as many rows as `ip_hidden_states` was made for, or P is another.
+        """
         if ip_hidden_states is None:
             return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
 
@@ -62,28 +67,48 @@ class ParallelAttnProcessor(AttnProcessor2_0):
         text_key, text_value = heads(attn.to_k(encoder_hidden_states)), heads(attn.to_v(encoder_hidden_states))
         mixed = F.scaled_dot_product_attention(query, text_key, text_value, attn_mask=attention_mask)
 
-        layers = ip_hidden_states[attn.inner_dim]
+        layers = ip_hidden_states.layers[attn.inner_dim]
         image_key, image_value = layers.index_select(1, self.layer_index)[:, 0].to(query.dtype).unbind(0)
-        rows = image_key.shape[0]
-        if rows > batch:
+        reads = ip_hidden_states.reads
+        if batch != len(reads) * image_key.shape[0]:
             raise ValueError(
-                f"image prompts were prepared for a batch of {rows}, but the UNet received {batch} rows. Prepare them "
-                "for this batch: `num_images_per_prompt` counts too."
+                f"image prompts were prepared for {len(reads)} × {image_key.shape[0]} rows, but the UNet received "
+                f"{batch}. Prepare them for this batch."
             )
-        conditional = query[batch - rows :]
-        if isinstance(ip_adapter_masks, AutomaticLayout):
-            scores = conditional @ text_key[batch - rows :].transpose(-1, -2) / conditional.shape[-1] ** 0.5
-            allowed = ip_adapter_masks.masks(attn, scores.softmax(-1))
-        else:
-            allowed = ip_adapter_masks[positions]
-        image = F.scaled_dot_product_attention(conditional, heads(image_key), heads(image_value), attn_mask=allowed)
-        with_image = mixed[batch - rows :] + image
-        mixed = with_image if rows == batch else torch.cat([mixed[: batch - rows], with_image])
+        queries = query.chunk(len(reads))
+        allowed = _masks(ip_hidden_states.masks, attn, queries, text_key.chunk(len(reads)), reads)
+        inside = allowed.any(-1, keepdim=True)
+        allowed = allowed | ~inside
+        image_key, image_value = heads(image_key), heads(image_value)
+        parts = []
+        for part, part_query, is_reading in zip(mixed.chunk(len(reads)), queries, reads):
+            if is_reading:
+                image = F.scaled_dot_product_attention(part_query, image_key, image_value, attn_mask=allowed)
+                part = part + image.masked_fill(~inside, 0)
+            parts.append(part)
+        mixed = parts[0] if len(parts) == 1 else torch.cat(parts)
 
         mixed = mixed.transpose(1, 2).reshape(batch, positions, -1).to(query.dtype)
         for layer in attn.to_out:  # projection, dropout
             mixed = layer(mixed)
         return mixed
+
+
+def _masks(masks, attn: Attention, queries, text_keys, reads: tuple[bool, ...]) -> torch.Tensor:
+    """Which image tokens each position may read, bool (B, 1, P, S); automatic layout looks at the first reading part,
+    the conditional one."""
+    if isinstance(masks, AutomaticLayout):
+        query, key = next((q, k) for q, k, is_reading in zip(queries, text_keys, reads) if is_reading)
+        # The scale comes first: the bare product overflows in float16.
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        return masks.masks(attn, scores.float().softmax(-1))
+    positions = queries[0].shape[2]
+    if positions not in masks:
+        raise ValueError(
+            f"image prompts were prepared for attention grids of {', '.join(map(str, masks))} positions, but the UNet "
+            f"has one of {positions}. Prepare them for this size."
+        )
+    return masks[positions]
 
 
 def cross_attention_layers(unet) -> dict[str, int]:
@@ -96,8 +121,49 @@ def cross_attention_layers(unet) -> dict[str, int]:
     return {path: unet.get_submodule(path).inner_dim for path in paths}
 
 
+def layer_scales(unet, block_scales: float | dict) -> dict[str, float]:
+    """Factor of γ for every text cross-attention, by path.
+
+    Args:
+        block_scales: as in diffusers' `set_ip_adapter_scale`: a number, or a dictionary such as
+            {"down": {"block_2": [0.0, 1.0]}, "up": {"block_0": [0.0, 1.0, 0.0]}}; blocks left out get 0.
+    Raises:
+        ValueError: a block does not exist, has another number of layers, or a factor is no finite number.
+    """
+    unet = getattr(unet, "_orig_mod", unet)
+    _check_blocks(unet, block_scales)
+    found = _maybe_expand_lora_scales(unet, [block_scales], default_scale=0.0)[0]
+    if not isinstance(found, dict):
+        found = {"": found}
+    scales = {}
+    for path in cross_attention_layers(unet):
+        factor = next((value for block, value in found.items() if path.startswith(block)), 0.0)
+        if not isinstance(factor, (int, float)) or not math.isfinite(factor):
+            raise ValueError(f"`block_scales` must hold finite numbers, got {factor!r} for `{path}`.")
+        scales[path] = float(factor)
+    return scales
+
+
+def _check_blocks(unet, block_scales: float | dict) -> None:
+    if not isinstance(block_scales, dict):
+        return
+    parts = {"down": unet.down_blocks, "up": unet.up_blocks}
+    known = {
+        part: {f"block_{i}" for i, block in enumerate(blocks) if hasattr(block, "attentions")}
+        for part, blocks in parts.items()
+    }
+    known["mid"] = set()
+    for part, scales in block_scales.items():
+        if part not in known or (isinstance(scales, dict) and not set(scales) <= known[part]):
+            raise ValueError(
+                f"`block_scales` must name blocks with cross-attention, down: {', '.join(sorted(known['down']))}, mid, "
+                f"up: {', '.join(sorted(known['up']))}, got {part!r}: {scales!r}."
+            )
+
+
 def install_parallel_attention(unet) -> None:
-    """Give every text cross-attention a `ParallelAttnProcessor`; self-attention keeps what it has."""
+    """Give every text cross-attention a `ParallelAttnProcessor`, and the UNet the hook that opens image prompts for
+    them; self-attention keeps what it has."""
     unet = getattr(unet, "_orig_mod", unet)
     seen: dict[int, int] = {}
     for path, width in cross_attention_layers(unet).items():
@@ -105,20 +171,40 @@ def install_parallel_attention(unet) -> None:
         processor.layer_index = torch.tensor([seen.get(width, 0)], device=unet.device)
         seen[width] = seen.get(width, 0) + 1
         unet.get_submodule(path).set_processor(processor)
+    if open_conditioning not in unet._forward_pre_hooks.values():
+        unet.register_forward_pre_hook(open_conditioning, with_kwargs=True)
 
 
 def remove_parallel_attention(unet) -> None:
-    """Give the layers that still have ours the stock processor back."""
+    """Give the layers that still have ours the stock processor back, and take the hook off."""
     for attn in _parallel_layers(unet).values():
         attn.set_processor(AttnProcessor2_0())
+    unet = getattr(unet, "_orig_mod", unet)
+    for number, hook in list(unet._forward_pre_hooks.items()):
+        if hook is open_conditioning:
+            del unet._forward_pre_hooks[number]
+            unet._forward_pre_hooks_with_kwargs.pop(number, None)
 
 
-def prepare_parallel_attention(unet, device) -> None:
-    """Check that nobody replaced our processors, and move their layer indices to where the UNet will run.
+def open_conditioning(unet, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict] | None:
+    """The UNet's forward pre-hook: opens a `Conditioning` for this call, leaves anything else alone."""
+    given = kwargs.get("cross_attention_kwargs")
+    conditioning = None if given is None else given.get("ip_hidden_states")
+    if not isinstance(conditioning, Conditioning):
+        return None
+    states = conditioning.open(unet, args[0] if args else kwargs["sample"])
+    if not conditioning.is_checked and not torch.compiler.is_compiling():
+        check_parallel_attention(unet)
+        conditioning.check_text(args[2] if len(args) > 2 else kwargs["encoder_hidden_states"])
+        conditioning.is_checked = True
+    opened = {name: value for name, value in given.items() if name != "ip_hidden_states"}
+    if states is not None:
+        opened["ip_hidden_states"] = states
+    return args, {**kwargs, "cross_attention_kwargs": opened}
 
-    Raises:
-        ValueError: some cross-attention would ignore the image prompts.
-    """
+
+def check_parallel_attention(unet) -> None:
+    """Raise a ValueError when somebody replaced our processors: some cross-attention would ignore the image prompts."""
     ours, unet = _parallel_layers(unet), getattr(unet, "_orig_mod", unet)
     for path in cross_attention_layers(unet):
         if path not in ours:
@@ -128,7 +214,12 @@ def prepare_parallel_attention(unet, device) -> None:
                 "ParallelAttnProcessor (load_ip_adapter, fuse_qkv_projections, set_attn_processor, attention slicing, "
                 "xformers …). Undo that, then call `pipe.enable_parallel_attention()`."
             )
-    for attn in ours.values():
+
+
+def prepare_parallel_attention(unet, device) -> None:
+    """`check_parallel_attention`, and the layer indices moved to where the UNet will run."""
+    check_parallel_attention(unet)
+    for attn in _parallel_layers(unet).values():
         attn.processor.layer_index = attn.processor.layer_index.to(device)
 
 

@@ -1,107 +1,140 @@
 """From image prompts, phrases and places to what the UNet's attention reads: encode, place, project; once per call."""
 
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 
-from .relation_attention import prepare_parallel_attention
-from .relation_images import clip_pixels
-from .relation_inputs import EncodedImagePrompts, images_per_sample, pad_scales, phrases_per_sample, scales_per_sample
-from .relation_layouts import phrase_spans, side_by_side
-from .relation_regions import boxes_per_sample, masks_per_sample, pad_boxes, pad_masks
+from .relation_attention import install_parallel_attention, layer_scales, prepare_parallel_attention
+from .relation_image_encoder import RelationEncodingMixin
+from .relation_inputs import (
+    EncodedImagePrompts,
+    ImagePromptInputs,
+    images_per_sample,
+    pad_scales,
+    phrases_per_sample,
+    scales_per_sample,
+)
+from .relation_layouts import AutomaticLayout, prompt_spans, side_by_side
+from .relation_regions import bounding_boxes, boxes_per_sample, masks_per_sample, pad_boxes
+from .relation_rows import GUIDED, OTHER_UNET, Conditioning, Drawing, ImagePromptKwargs, check_roles, is_known, roles_of
 
 logger = logging.get_logger(__name__)
+MasksOf = Callable[[int, int], dict[int, torch.Tensor]]
 
 
-class RelationConditioningMixin:
+class RelationConditioningMixin(RelationEncodingMixin):
     """Steps of an SDXL pipeline between its arguments and its denoising loop: `encode_image_prompts`, `layout`,
-    `prepare_regions`, and `image_prompt_kwargs`, which goes through all of them.
+    `prepare_regions`; `image_prompt_kwargs`, which goes through all of them; and `draw_through`, which gives the result
+    to another pipeline.
 
-    Expects the components and methods of `RelationBoothPipeline`: adapter, image prompt encoders, first text encoder
-    with its tokenizer, UNet, `check_adapter` and `heaviest_relation`.
+    Expects the components and methods of `RelationBoothPipeline`: adapter, UNet, `check_adapter`, `heaviest_relation`.
     """
+
+    def draw_through(
+        self, other: DiffusionPipeline, *args: Any, roles: Sequence[str] | None = None, **kwargs: Any
+    ) -> Any:
+        """Draw with image prompts through another SDXL pipeline that shares this one's UNet: image-to-image,
+        inpainting, ControlNet, T2I-Adapter, PAG, InstructPix2Pix.
+
+        Args:
+            other: built around the same UNet, e.g. `StableDiffusionXLImg2ImgPipeline(**pipe.sdxl_components)`.
+            args, kwargs: `other`'s own arguments, and those of `__call__` here that are about image prompts. Size,
+                batch, pictures per prompt and guidance are found out from them and from `other` while it runs.
+            roles: parts of its UNet batches, of `ROLES`, in order; only for a pipeline of a kind that is not known.
+        Returns:
+            What `other` returns.
+        Raises:
+            ValueError: `other` has another UNet, its kind is unknown, or an argument is wrong; before any heavy work.
+        """
+        self.check_adapter()
+        if _inner(getattr(other, "unet", None)) is not _inner(self.unet):
+            raise ValueError(OTHER_UNET)
+        if roles is not None:
+            check_roles(roles)
+        elif not is_known(other):
+            raise ValueError(
+                f"which rows of {type(other).__name__}'s batches read image prompts is not known. Say it with `roles`, "
+                f"e.g. `roles={GUIDED}` for the usual two halves of guidance."
+            )
+        own = {field.name: kwargs.pop(field.name) for field in fields(ImagePromptInputs) if field.name in kwargs}
+        if own.get("image_prompts") is None:
+            raise ValueError("`draw_through` needs `image_prompts`. Without them call the other pipeline itself.")
+        given = inspect.signature(type(other).__call__).bind(other, *args, **kwargs)
+        given.apply_defaults()
+        arguments = dict(given.arguments)
+        if "cross_attention_kwargs" not in arguments:
+            raise ValueError(f"{type(other).__name__} takes no `cross_attention_kwargs`, so no image prompts either.")
+        drawing = Drawing.of_call(
+            arguments,
+            roles=roles_of(other, arguments) if roles is None else partial(check_roles, roles),
+            calls=(lambda: other.num_timesteps) if hasattr(type(other), "num_timesteps") else None,
+        )
+        prepared = self._condition(ImagePromptInputs(**own), drawing)
+        kwargs["cross_attention_kwargs"] = {**(arguments["cross_attention_kwargs"] or {}), **prepared}
+        try:
+            return other(*args, **kwargs)
+        finally:
+            if hasattr(other, "_cross_attention_kwargs"):
+                other._cross_attention_kwargs = None  # megabytes of K and V would stay with it otherwise
 
     @torch.no_grad()
     def image_prompt_kwargs(
         self,
-        image_prompts,
-        phrases=None,
+        image_prompts: Any,
+        phrases: Any = None,
         *,
         latent_height: int,
         latent_width: int,
-        boxes=None,
-        masks=None,
-        image_prompt_scale=None,
-        automatic_layout=False,
-        mask_threshold=0.5,
-        layout_start_step=5,
-        drop_grounding=False,
-        prompt=None,
+        roles: Sequence[str] = GUIDED,
+        prompt: str | list[str] | None = None,
         batch_size: int = 1,
         num_images_per_prompt: int = 1,
-    ) -> dict:
-        """`cross_attention_kwargs` that make the UNet read image prompts, in any SDXL pipeline that shares it.
-
-        Give them to `StableDiffusionXLControlNetPipeline`, `StableDiffusionXLImg2ImgPipeline`, …:
-        `other(..., cross_attention_kwargs=pipe.image_prompt_kwargs(...))`. They hold for one call.
+        **inputs: Any,
+    ) -> ImagePromptKwargs:
+        """`cross_attention_kwargs` that make this pipeline's UNet read image prompts, for those who call it themselves;
+        `draw_through` is the way to other pipelines. They hold for one generation.
 
         Args:
-            latent_height, latent_width: image height and width divided by `vae_scale_factor`.
+            latent_height, latent_width: picture's height and width divided by `vae_scale_factor`.
+            roles: of the equal parts of the UNet's batch, in order, each of `ROLES`; ("conditional",) without guidance.
             batch_size: number of prompts.
-            others: as in `__call__`.
+            image_prompts, phrases, inputs: as in `__call__`, but for `image_prompt_start` and `image_prompt_end`, which
+                need a pipeline that counts the steps.
+        Raises:
+            ValueError: an argument is wrong; and later, from the UNet, when its batch or size is another one.
         """
-        self.check_adapter()
-        prepare_parallel_attention(self.unet, self._execution_device)
-        if automatic_layout:
-            self._check_automatic_layout(prompt, mask_threshold, layout_start_step)
-        samples = None
-        if isinstance(image_prompts, EncodedImagePrompts):
-            encoded, counts = image_prompts, image_prompts.counts
-            if len(counts) != batch_size:
-                raise ValueError(f"`image_prompts` were encoded for {len(counts)} prompts, got {batch_size}.")
-            if phrases is not None and phrases_per_sample(phrases, counts) != encoded.phrases:
-                raise ValueError("`phrases` differ from those the image prompts were encoded with. Encode them again.")
-            phrases = encoded.phrases
-        else:
-            samples = images_per_sample(image_prompts, batch_size)
-            counts = [len(sample) for sample in samples]
-            phrases = phrases_per_sample(phrases, counts)
-        regions = self.prepare_regions(counts, boxes, masks, latent_height, latent_width, zero_boxes=automatic_layout)
-        scale = self._image_prompt_scale if image_prompt_scale is None else image_prompt_scale
-        scales = pad_scales(scales_per_sample(scale, counts))
-        spans = self._phrase_spans(phrases, prompt) if automatic_layout else None
-        if samples is not None:
-            encoded = self._encode_samples(samples, phrases)
-        return self._conditioning(
-            encoded, regions, scales, spans, mask_threshold, layout_start_step, drop_grounding, num_images_per_prompt
-        )
+        inputs = ImagePromptInputs(image_prompts, phrases, **inputs)
+        if (inputs.image_prompt_start, inputs.image_prompt_end) != (0, 1):
+            raise ValueError("`image_prompt_start` and `image_prompt_end` need a pipeline: use `draw_through`.")
+        roles = check_roles(roles)
+        size = (latent_height, latent_width)
+        prepared = self._condition(inputs, Drawing(prompt, batch_size, num_images_per_prompt, lambda: roles, size))
+        prepared["ip_hidden_states"].is_told = True
+        return prepared
 
-    @torch.no_grad()
-    def encode_image_prompts(self, image_prompts, phrases, batch_size: int = 1) -> EncodedImagePrompts:
-        """Image prompts through the encoders, once; pass the result as `image_prompts` as often as you like.
-
-        Args:
-            image_prompts, phrases: as in `__call__`.
-            batch_size: number of prompts that they are for.
-        """
-        self.check_adapter()
-        samples = images_per_sample(image_prompts, batch_size)
-        return self._encode_samples(samples, phrases_per_sample(phrases, [len(sample) for sample in samples]))
-
-    def prepare_regions(self, counts, boxes, masks, height: int, width: int, zero_boxes: bool = False):
+    def prepare_regions(
+        self, counts: list[int], boxes: Any = None, masks: Any = None, zero_boxes: bool = False
+    ) -> tuple[torch.Tensor, MasksOf]:
         """Boxes for the resampler and masks for attention.
 
         Args:
             counts: image prompts of each sample.
-            height, width: of the latents, in cells.
             zero_boxes: without boxes and masks use all-zero boxes, which cover nothing.
         Returns:
-            (boxes (B, N, 4), attention masks {P: bool (B, 1, P, S)}).
+            (boxes (B, N, 4), function of a latent size (h, w) that gives {P: bool (B, 1, P, S)}).
         """
-        grid_masks = None
+        pixel_masks = None
         if masks is not None:
             if boxes is not None:
                 raise ValueError("give `boxes` or `masks`, not both: boxes are taken from the masks.")
-            grid_masks, samples = pad_masks(masks_per_sample(masks, counts), height, width)
+            pixel_masks = masks_per_sample(masks, counts)
+            samples = [[bounding_boxes(mask).tolist() for mask in sample] for sample in pixel_masks]
         elif boxes is not None:
             samples = boxes_per_sample(boxes, counts)
         elif zero_boxes:
@@ -111,7 +144,11 @@ class RelationConditioningMixin:
         boxes = pad_boxes(samples)
         present = torch.arange(boxes.shape[1]) < torch.tensor(counts)[:, None]
         levels = len(self.unet.config.block_out_channels)
-        return boxes, self.relation_adapter.attention_masks(boxes, present, height, width, levels, grid_masks)
+
+        def masks_of(height: int, width: int) -> dict[int, torch.Tensor]:
+            return self.relation_adapter.attention_masks(boxes, present, height, width, levels, pixel_masks)
+
+        return boxes, masks_of
 
     def layout(self, count: int) -> list[list[float]]:
         """Boxes for `count` objects when none are given: the heaviest RelationLoRA's prior, else side by side."""
@@ -123,96 +160,88 @@ class RelationConditioningMixin:
             logger.warning(f"the layout prior is for {len(prior)} objects, not {count}: they are placed side by side.")
         return side_by_side(count)
 
-    def _encode_samples(self, samples, phrases) -> EncodedImagePrompts:
+    def set_attention_slice(self, slice_size: str | int | None) -> None:
+        """As in diffusers, for self-attention: image prompts are read beside the text, a small part of the memory."""
+        super().set_attention_slice(slice_size)
+        if self.relation_adapter is not None:
+            install_parallel_attention(self.unet)
+
+    def _condition(self, inputs: ImagePromptInputs, drawing: Drawing) -> ImagePromptKwargs:
+        self.check_adapter()
+        prepare_parallel_attention(self.unet, self._execution_device)
+        inputs.check_numbers(drawing.prompt)
+        if isinstance(inputs.image_prompts, EncodedImagePrompts):
+            encoded, samples = inputs.image_prompts, None
+            encoded.check_for(drawing.batch_size, inputs.phrases)
+            counts, phrases = encoded.counts, encoded.phrases
+        else:
+            samples = images_per_sample(inputs.image_prompts, drawing.batch_size)
+            counts = [len(sample) for sample in samples]
+            phrases = phrases_per_sample(inputs.phrases, counts)
+        is_unplaced = inputs.automatic_layout and inputs.boxes is None and inputs.masks is None
+        boxes, masks_of = self.prepare_regions(counts, inputs.boxes, inputs.masks, zero_boxes=is_unplaced)
+        scale = self._image_prompt_scale if inputs.image_prompt_scale is None else inputs.image_prompt_scale
+        scales = pad_scales(scales_per_sample(scale, counts))
+        factors = None if inputs.block_scales is None else layer_scales(self.unet, inputs.block_scales)
+        spans = prompt_spans(self, phrases, drawing.prompt) if inputs.automatic_layout else None
+        if samples is not None:
+            encoded = self._encode_samples(samples, phrases)
+        layers = self._project(encoded, boxes, scales, factors, inputs.drop_grounding)
+        return self._assembled(inputs, drawing, layers, masks_of, spans, is_unplaced)
+
+    def _project(self, encoded: EncodedImagePrompts, boxes, scales, factors, drop_grounding: bool):
+        """Image K and γ·V of every layer, {D: (2, layers, B, S, D)}."""
         adapter, device = self.relation_adapter, self._execution_device
-        images = [image for sample in samples for image in sample]
-        present = torch.arange(max(map(len, samples))) < torch.tensor([len(sample) for sample in samples])[:, None]
 
-        def padded(rows):  # one row per image → (B, N, …), zeros for absent objects
-            full = rows.new_zeros(*present.shape, *rows.shape[1:])
-            full[present.to(rows.device)] = rows
-            return full
+        def placed(tensor, dtype=adapter.dtype):
+            return None if tensor is None else tensor.to(device, dtype)
 
-        def pixels(encoder, size):
-            return clip_pixels(images, size, adapter.config.image_prompt_size).to(device, encoder.dtype)
-
-        encoder, local = self.image_prompt_encoder, self.local_image_encoder
-        if encoder is None:
-            raise ValueError(
-                "encoding `image_prompts` needs `image_prompt_encoder`. Load the adapter with its encoders again."
-            )
-        image_tokens = encoder(pixels(encoder, encoder.config.image_size), output_hidden_states=True).hidden_states[-2]
-        local_tokens = None
-        if local is not None:
-            local_tokens = padded(local(pixels(local, adapter.config.local_image_size), grid=adapter.config.local_grid))
-        phrase_embeds = self._phrase_embeds([phrase for sample in phrases for phrase in sample])
-        return EncodedImagePrompts(padded(image_tokens), padded(phrase_embeds), present, local_tokens, phrases)
-
-    def _phrase_embeds(self, phrases: list[str]) -> torch.Tensor:
-        """Pooled output of the first text encoder, (R, D): the final norm's state at the end token."""
-        if self.text_encoder is None:
-            raise ValueError(
-                "encoding `phrases` needs the first text encoder. Load it, or pass `encode_image_prompts`' result."
-            )
-        tokens = self.tokenizer(
-            self.maybe_convert_prompt(phrases, self.tokenizer),
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        return self.text_encoder(tokens.input_ids.to(self._execution_device)).pooler_output
-
-    def _conditioning(
-        self, encoded, regions, scales, spans, mask_threshold, layout_start_step, drop_grounding, num_images_per_prompt
-    ) -> dict:
-        adapter, device = self.relation_adapter, self._execution_device
-        boxes, attention_masks = regions
-
-        def placed(tensor):
-            return None if tensor is None else tensor.to(device, adapter.dtype)
-
-        layers = adapter(
+        return adapter(
             placed(encoded.image_tokens),
             placed(encoded.phrase_embeds),
-            placed(boxes),
+            placed(boxes, torch.float32),
             placed(scales),
             local_tokens=placed(encoded.local_tokens),
             drop_grounding=torch.full((len(boxes),), True, device=device) if drop_grounding else None,
+            layer_scales=factors,
         )
 
+    def _assembled(
+        self, inputs: ImagePromptInputs, drawing: Drawing, layers, masks_of: MasksOf, spans, is_unplaced: bool
+    ) -> ImagePromptKwargs:
+        device, count = self._execution_device, drawing.images_per_prompt
+
         def repeated(tensor, dim):
-            return tensor.to(device).repeat_interleave(num_images_per_prompt, dim=dim)
+            return tensor.to(device).repeat_interleave(count, dim=dim)
 
-        layers = {width: repeated(stacked, dim=2) for width, stacked in layers.items()}
-        attention_masks = {positions: repeated(mask, dim=0) for positions, mask in attention_masks.items()}
-        if spans is not None:
-            attention_masks = adapter.automatic_layout(
-                repeated(spans, dim=0), attention_masks, mask_threshold, layout_start_step
-            )
-        return {"ip_hidden_states": layers, "ip_adapter_masks": attention_masks}
+        def masks_of_pictures(height: int, width: int) -> dict[int, torch.Tensor]:
+            return {positions: repeated(mask, dim=0) for positions, mask in masks_of(height, width).items()}
 
-    def _phrase_spans(self, phrases, prompt) -> torch.Tensor:
-        """Token span of every phrase in its prompt, int (B, N, 2)."""
-        prompts = [prompt] if isinstance(prompt, str) else prompt
-        samples = []
-        for sample, text in zip(phrases, prompts):
-            text = self.maybe_convert_prompt(text, self.tokenizer)
-            spans = phrase_spans(sample, text, lambda word: len(self.tokenizer(word).input_ids) - 2)
-            for phrase, (start, end) in zip(sample, spans):
-                if not 0 < start < end < self.tokenizer.model_max_length:
-                    raise ValueError(
-                        f"automatic layout must find each phrase in the prompt: {phrase!r} is not among the first "
-                        f"{self.tokenizer.model_max_length} tokens of {text!r}. Use the prompt's own word, or pass "
-                        f"`boxes`."
-                    )
-            samples.append(torch.tensor(spans).reshape(-1, 2))
-        return torch.nn.utils.rnn.pad_sequence(samples, batch_first=True)
+        def automatic_layout(masks, calls: int | None) -> AutomaticLayout:
+            start = inputs.layout_start_step
+            if is_unplaced and calls is not None and start > max(1, calls // 2):
+                start = max(1, calls // 2)
+                logger.warning(
+                    f"automatic layout starts at step {start} of {calls}, not at {inputs.layout_start_step}: without "
+                    "`boxes`, image prompts would act too late or never."
+                )
+            return self.relation_adapter.automatic_layout(repeated(spans, dim=0), masks, inputs.mask_threshold, start)
 
-    def _check_automatic_layout(self, prompt, mask_threshold, layout_start_step) -> None:
-        if prompt is None:
-            raise ValueError("automatic layout finds phrases in `prompt`: pass the text, not `prompt_embeds`.")
-        if not 0 <= mask_threshold <= 1:
-            raise ValueError(f"`mask_threshold` must be in [0, 1], got {mask_threshold}.")
-        if not isinstance(layout_start_step, int) or layout_start_step < 1:
-            raise ValueError(f"`layout_start_step` must be an integer ≥ 1, got {layout_start_step!r}.")
+        conditioning = Conditioning(
+            unet=_inner(self.unet),
+            layers={width: repeated(stacked, dim=2) for width, stacked in layers.items()},
+            masks_of=masks_of_pictures,
+            roles=drawing.roles,
+            latent_size=drawing.latent_size,
+            automatic_layout=None if spans is None else automatic_layout,
+            calls=drawing.calls,
+            first=inputs.image_prompt_start,
+            last=inputs.image_prompt_end,
+        )
+        if drawing.latent_size is not None and spans is None:
+            conditioning.place(*drawing.latent_size)
+        return ImagePromptKwargs(ip_hidden_states=conditioning)
+
+
+def _inner(unet):
+    return getattr(unet, "_orig_mod", unet)  # of a compiled one

@@ -1,7 +1,9 @@
-"""LocalImageEncoder: dense CLIP features, cut in a grid and pooled to local tokens (RelationBooth, Eqs. 8–9).
+"""LocalImageEncoder: dense CLIP features pooled to local tokens (RelationBooth, Eqs. 8–9); the encoding step.
 
 Shape letters: R images, h w feature map, k grid side, D vision width, E projection width.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,9 @@ from transformers import (
     CLIPVisionModelWithProjection,
     PreTrainedModel,  # noqa: F401 (diffusers finds a component's load method by the base classes its module names)
 )
+
+from .relation_images import clip_pixels
+from .relation_inputs import EncodedImagePrompts, images_per_sample, phrases_per_sample
 
 
 def grid_boxes(grid: int) -> torch.Tensor:
@@ -123,3 +128,60 @@ class LocalImageEncoder(CLIPVisionModelWithProjection):
                 )
             boxes = grid_boxes(grid).to(features.device).expand(len(features), -1, -1)
         return pool_regions(features, boxes)
+
+
+class RelationEncodingMixin:
+    """The pipeline's step through the frozen encoders; expects image prompt encoders, adapter, and the first text
+    encoder with its tokenizer."""
+
+    @torch.no_grad()
+    def encode_image_prompts(self, image_prompts: Any, phrases: Any, batch_size: int = 1) -> EncodedImagePrompts:
+        """Image prompts through the encoders, once; pass the result as `image_prompts` as often as you like.
+
+        Args:
+            image_prompts, phrases: as in `__call__`.
+            batch_size: number of prompts that they are for.
+        """
+        self.check_adapter()
+        samples = images_per_sample(image_prompts, batch_size)
+        return self._encode_samples(samples, phrases_per_sample(phrases, [len(sample) for sample in samples]))
+
+    def _encode_samples(self, samples, phrases) -> EncodedImagePrompts:
+        adapter, device = self.relation_adapter, self._execution_device
+        images = [image for sample in samples for image in sample]
+        present = torch.arange(max(map(len, samples))) < torch.tensor([len(sample) for sample in samples])[:, None]
+
+        def padded(rows):  # one row per image → (B, N, …), zeros for absent objects
+            full = rows.new_zeros(*present.shape, *rows.shape[1:])
+            full[present.to(rows.device)] = rows
+            return full
+
+        def pixels(encoder, size):
+            return clip_pixels(images, size, adapter.config.image_prompt_size).to(device, encoder.dtype)
+
+        encoder, local = self.image_prompt_encoder, self.local_image_encoder
+        if encoder is None:
+            raise ValueError(
+                "encoding `image_prompts` needs `image_prompt_encoder`. Load the adapter with its encoders again."
+            )
+        image_tokens = encoder(pixels(encoder, encoder.config.image_size), output_hidden_states=True).hidden_states[-2]
+        local_tokens = None
+        if local is not None:
+            local_tokens = padded(local(pixels(local, adapter.config.local_image_size), grid=adapter.config.local_grid))
+        phrase_embeds = self._phrase_embeds([phrase for sample in phrases for phrase in sample])
+        return EncodedImagePrompts(padded(image_tokens), padded(phrase_embeds), present, local_tokens, phrases)
+
+    def _phrase_embeds(self, phrases: list[str]) -> torch.Tensor:
+        """Pooled output of the first text encoder, (R, D): the final norm's state at the end token."""
+        if self.text_encoder is None:
+            raise ValueError(
+                "encoding `phrases` needs the first text encoder. Load it, or pass `encode_image_prompts`' result."
+            )
+        tokens = self.tokenizer(
+            self.maybe_convert_prompt(phrases, self.tokenizer),
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return self.text_encoder(tokens.input_ids.to(self._execution_device)).pooler_output

@@ -1,7 +1,8 @@
 """Image prompts, phrases and strengths as callers give them, checked and brought into one form before heavy work."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,62 @@ class EncodedImagePrompts:
 
     @property
     def counts(self) -> list[int]:
+        """Image prompts of each sample."""
         return self.present.sum(1).tolist()
+
+    def check_for(self, batch_size: int, phrases: Any) -> None:
+        """Raise a ValueError unless they were encoded for so many prompts and, where given, for these phrases."""
+        if len(self.counts) != batch_size:
+            raise ValueError(f"`image_prompts` were encoded for {len(self.counts)} prompts, got {batch_size}.")
+        if phrases is not None and phrases_per_sample(phrases, self.counts) != self.phrases:
+            raise ValueError("`phrases` differ from those the image prompts were encoded with. Encode them again.")
+
+
+@dataclass(frozen=True)
+class ImagePromptInputs:
+    """What a caller says about image prompts, under the names and with the defaults of
+    `RelationBoothPipeline.__call__`, which tells what each means."""
+
+    image_prompts: Any
+    phrases: Any = None
+    boxes: Any = None
+    masks: Any = None
+    image_prompt_scale: Any = None
+    block_scales: dict | None = None
+    image_prompt_start: float = 0.0
+    image_prompt_end: float = 1.0
+    automatic_layout: bool = False
+    mask_threshold: float = 0.5
+    layout_start_step: int = 5
+    drop_grounding: bool = False
+
+    def check_empty(self) -> None:
+        """Raise a ValueError when something is said about image prompts although there are none."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)[1:]}
+        # A tensor has no truth value, so only numbers are compared.
+        said = [
+            f"`{name}`"
+            for name, (value, default) in values.items()
+            if (value is not None if default is None else value != default)
+        ]
+        if said:
+            raise ValueError(f"{', '.join(said)} given without `image_prompts`. Pass both or neither.")
+
+    def check_numbers(self, prompt: str | list[str] | None) -> None:
+        """Raise a ValueError for a number out of its range, or for automatic layout without a text `prompt`."""
+        if not 0 <= self.image_prompt_start < self.image_prompt_end <= 1:
+            raise ValueError(
+                "`image_prompt_start` and `image_prompt_end` must be shares of the steps, 0 ≤ start < end ≤ 1, got "
+                f"{self.image_prompt_start} and {self.image_prompt_end}."
+            )
+        if not self.automatic_layout:
+            return
+        if prompt is None:
+            raise ValueError("automatic layout finds phrases in `prompt`: pass the text, not `prompt_embeds`.")
+        if not 0 <= self.mask_threshold <= 1:
+            raise ValueError(f"`mask_threshold` must be in [0, 1], got {self.mask_threshold}.")
+        if not isinstance(self.layout_start_step, int) or self.layout_start_step < 1:
+            raise ValueError(f"`layout_start_step` must be an integer ≥ 1, got {self.layout_start_step!r}.")
 
 
 def images_per_sample(image_prompts, batch_size: int) -> list[list[Image.Image]]:

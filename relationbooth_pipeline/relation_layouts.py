@@ -103,3 +103,27 @@ def phrase_span(
 def phrase_spans(phrases: Sequence[str], prompt: str, count_tokens: Callable[[str], int]) -> list[tuple[int, int]]:
     """Spans of several phrases of one prompt: the k-th repetition of a phrase asks for its k-th occurrence."""
     return [phrase_span(p, prompt, count_tokens, skip=list(phrases[:i]).count(p)) for i, p in enumerate(phrases)]
+
+
+def prompt_spans(pipe, phrases: Sequence[Sequence[str]], prompt: str | Sequence[str]) -> torch.Tensor:
+    """Token span of every phrase in its prompt, int (B, N, 2).
+
+    Args:
+        pipe: tokenizer and `maybe_convert_prompt` of the first text encoder.
+        phrases: of each prompt.
+    Raises:
+        ValueError: a phrase is not among the tokens that the encoder reads.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    samples = []
+    for sample, text in zip(phrases, prompts):
+        text = pipe.maybe_convert_prompt(text, pipe.tokenizer)
+        spans = phrase_spans(sample, text, lambda word: len(pipe.tokenizer(word).input_ids) - 2)
+        for phrase, (start, end) in zip(sample, spans):
+            if not 0 < start < end < pipe.tokenizer.model_max_length:
+                raise ValueError(
+                    f"automatic layout must find each phrase in the prompt: {phrase!r} is not among the first "
+                    f"{pipe.tokenizer.model_max_length} tokens of {text!r}. Use the prompt's own word, or pass `boxes`."
+                )
+        samples.append(torch.tensor(spans).reshape(-1, 2))
+    return torch.nn.utils.rnn.pad_sequence(samples, batch_first=True)

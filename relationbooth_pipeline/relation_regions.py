@@ -19,18 +19,25 @@ def region_masks(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
         cell (r, c) belongs to a box  ⇔  ⌊x0·w⌋ ≤ c < ⌈x1·w⌉  and  ⌊y0·h⌋ ≤ r < ⌈y1·h⌉        (golden case `attention`)
 
     Args:
-        boxes: XYXY in [0, 1], origin top left, (..., 4). An all-zero box covers nothing.
+        boxes: XYXY in [0, 1], origin top left, (..., 4). An all-zero box covers nothing, one of positive area a cell
+            at least.
         height, width: grid size in cells.
     Returns:
         bool, (..., h, w).
     Departs from the reference: height and width are explicit, so grids need not be square; float32 throughout, since
-    half precision moves an edge across a cell border.
+    half precision moves an edge across a cell border; an edge within rounding of a border lies on it.
     """
     x0, y0, x1, y1 = boxes.float().unbind(-1)
 
-    def covered(start, stop, size):
+    def on_grid(edge: torch.Tensor, size: int) -> torch.Tensor:
+        place = edge * size
+        return torch.where((place - place.round()).abs() < 3e-5, place.round(), place)  # 256 cells in float32
+
+    def covered(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
         cells = torch.arange(size, device=boxes.device)
-        return (cells >= (start * size).floor()[..., None]) & (cells < (stop * size).ceil()[..., None])
+        first, last = on_grid(start, size).floor().clamp(max=size - 1), on_grid(stop, size).ceil()
+        last = torch.where(stop > start, torch.maximum(last, first + 1), last)
+        return (cells >= first[..., None]) & (cells < last[..., None])
 
     return covered(y0, y1, height)[..., :, None] & covered(x0, x1, width)[..., None, :]
 
@@ -149,14 +156,15 @@ def pad_boxes(samples: Sequence[Sequence[Sequence[float]]]) -> torch.Tensor:
     return torch.tensor(padded, dtype=torch.float32)
 
 
-def pad_masks(
-    samples: list[list[torch.Tensor]], height: int, width: int
-) -> tuple[torch.Tensor, list[list[list[float]]]]:
-    """Masks on the latent grid, bool (B, N, h, w), and their bounding boxes taken at full resolution."""
+def mask_regions(samples: Sequence[Sequence[torch.Tensor]], height: int, width: int) -> torch.Tensor:
+    """Pixel masks on a grid, bool (B, N, h, w), each shrunk once; nothing for the padding of shorter samples.
+
+    Args:
+        samples: for each prompt, one mask (H, W) per object; sizes may differ.
+    """
     longest = max(map(len, samples))
     grid = torch.zeros(len(samples), longest, height, width, dtype=torch.bool)
-    boxes = [[bounding_boxes(mask).tolist() for mask in sample] for sample in samples]
     for i, sample in enumerate(samples):
         for j, mask in enumerate(sample):
             grid[i, j] = shrink_masks(mask, height, width)
-    return grid, boxes
+    return grid

@@ -188,14 +188,15 @@ class LocalTokenResampler(ModelMixin, ConfigMixin):
         Args:
             image_tokens: penultimate vision states, class token included, (R, T, embedding_dim).
             phrase_embeds: (R, phrase_embeddings_dim).
-            boxes: XYXY in [0, 1], (R, 4).
+            boxes: XYXY in [0, 1], (R, 4), float32 whatever the weights are: half precision moves them by up to 5e-4.
             local_tokens: (R, T', `local_width`), or None.
             drop_grounding: bool, (R,): True replaces the queries by the learned ones (dropout in adapter training).
         Returns:
             Object tokens, (R, L, C).
         """
         features = self.join(image_tokens, local_tokens)
-        grounding = torch.cat([phrase_embeds, fourier_embedding(boxes, self.config.fourier_freqs)], dim=-1)
+        places = fourier_embedding(boxes, self.config.fourier_freqs).to(phrase_embeds.dtype)
+        grounding = torch.cat([phrase_embeds, places], dim=-1)
         queries = self.query_norm(self.query_proj(grounding).unflatten(-1, (self.config.num_queries, -1)))
         if drop_grounding is not None:
             queries = torch.where(drop_grounding[:, None, None], self.grounding_latents, queries)

@@ -14,6 +14,7 @@ FLOORS = {
     "relation_inputs": 0.2,  # reads images; floor 0 in steps
     "relation_regions": 0.4,
     "relation_layouts": 0.6,
+    "relation_rows": 0.8,
     "relation_attention": 1,
     "relation_resampler": 1,
     "relation_image_encoder": 1,

@@ -13,6 +13,7 @@ from relationbooth_pipeline.relation_image_encoder import LocalImageEncoder
 from relationbooth_pipeline.relation_layouts import AutomaticLayout, phrase_span, phrase_spans
 from relationbooth_pipeline.relation_regions import region_masks, token_masks
 from relationbooth_pipeline.relation_resampler import LocalTokenResampler, fourier_embedding
+from relationbooth_pipeline.relation_rows import ImagePromptStates
 
 from .case import Case, pixels
 
@@ -68,8 +69,7 @@ class _Layer:
         return self.attn(
             hidden,
             encoder_hidden_states=encoder[:, : self.text],
-            ip_hidden_states={self.attn.inner_dim: layers},
-            ip_adapter_masks=masks,
+            ip_hidden_states=ImagePromptStates({self.attn.inner_dim: layers}, masks),
         )
 
 

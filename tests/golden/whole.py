@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from relationbooth_pipeline import EncodedImagePrompts, RelationAdapter, RelationBoothPipeline
 from relationbooth_pipeline.relation_attention import install_parallel_attention, prepare_parallel_attention
 from relationbooth_pipeline.relation_conversion import adapter_from_released
+from relationbooth_pipeline.relation_rows import GUIDED, UNGUIDED
 
 from .case import LOOP, Case
 
@@ -39,7 +40,7 @@ class Scene:
         tokens, phrases = self.input("image_features"), self.input("phrase_embeds")
         return EncodedImagePrompts(tokens[None], phrases[None], torch.ones(1, count, dtype=torch.bool))
 
-    def conditioning(self, scale, rows: int = 1) -> dict:
+    def conditioning(self, scale, roles: tuple[str, ...] = UNGUIDED) -> dict:
         height, width = self.input("noisy_latents").shape[-2:]
         return self.pipe.image_prompt_kwargs(
             self.encoded,
@@ -47,7 +48,7 @@ class Scene:
             image_prompt_scale=scale,
             latent_height=height,
             latent_width=width,
-            num_images_per_prompt=rows,
+            roles=roles,
         )
 
     def forward(self, conditioning: dict | None, guided: bool = False) -> torch.Tensor:
@@ -120,7 +121,7 @@ def check_pipeline(case: Case) -> None:
     case.compare(f"out.unet.scale{round(scale * 100):03d}", scene.forward(scene.conditioning(scale)))
     case.compare("out.unet.scale100", scene.forward(scene.conditioning(1.0)))
     case.compare("out.unet.subject_scales", scene.forward(scene.conditioning(config["subject_scales"])))
-    case.compare("out.unet.cfg_batch", scene.forward(scene.conditioning(scale), guided=True))
+    case.compare("out.unet.cfg_batch", scene.forward(scene.conditioning(scale, GUIDED), guided=True))
     case.compare("out.unet.text_only_cfg_batch", scene.forward(None, guided=True))
 
     for guidance in config["guidance_scales"]:
@@ -128,13 +129,12 @@ def check_pipeline(case: Case) -> None:
     case.compare("out.loop.timesteps", scene.pipe.scheduler.timesteps.to(case.data["out.loop.timesteps"].dtype))
     case.compare("out.loop.sigmas", scene.pipe.scheduler.sigmas)
     if auto := config.get("auto_layout"):
-        conditioning = scene.conditioning(scale)
-        conditioning["ip_adapter_masks"] = scene.adapter.automatic_layout(
-            scene.input("phrase_idxes")[-1:],
-            conditioning["ip_adapter_masks"],
-            auto["mask_threshold"],
-            auto["start_step"],
+        conditioning = scene.conditioning(scale, GUIDED if auto["guidance_scale"] > 1 else UNGUIDED)
+        given = conditioning["ip_hidden_states"]  # the phrases' spans are recorded, there is no tokenizer
+        given.automatic_layout = lambda masks, calls: scene.adapter.automatic_layout(
+            scene.input("phrase_idxes")[-1:], masks, auto["mask_threshold"], auto["start_step"]
         )
+        given.place(*scene.input("latents_unit").shape[-2:])
         name = f"out.loop.auto_{_tag(auto['guidance_scale'])}"
         scene.compare_loop(case, name, scene.loop(auto["guidance_scale"], conditioning))
     for name in case.data:

@@ -10,6 +10,7 @@ from relationbooth_pipeline.relation_attention import (
     remove_parallel_attention,
 )
 from relationbooth_pipeline.relation_regions import region_masks, token_masks
+from relationbooth_pipeline.relation_rows import ImagePromptStates
 from tests.tiny import tiny_unet
 
 GRID, TOKENS, WIDTH = (4, 6), 3, 16
@@ -36,7 +37,8 @@ def inputs(batch=2, objects=2):
 
 def run(layer, hidden, text, layers, regions):
     masks = {GRID[0] * GRID[1]: token_masks(regions, TOKENS)}
-    return layer(hidden, encoder_hidden_states=text, ip_hidden_states={WIDTH: layers}, ip_adapter_masks=masks)
+    reads = (False,) * (len(hidden) // layers.shape[2] - 1) + (True,)
+    return layer(hidden, encoder_hidden_states=text, ip_hidden_states=ImagePromptStates({WIDTH: layers}, masks, reads))
 
 
 def plain(layer, hidden, text):
@@ -92,18 +94,46 @@ def test_the_order_of_objects_does_not_matter(layer):
     torch.testing.assert_close(run(layer, hidden, text, permuted, regions[:, order]), first)
 
 
-def test_only_the_last_rows_read_image_prompts(layer):
-    hidden, text, layers, regions = inputs()
-    result = run(layer, hidden, text, layers[:, :, 1:], regions[1:])
-    both = run(layer, hidden, text, layers, regions)
-    torch.testing.assert_close(result[0], plain(layer, hidden, text)[0])
-    torch.testing.assert_close(result[1], both[1])
+@pytest.mark.parametrize("reads", [(False, True), (True, False), (True, False, False), (False, True, True)])
+def test_exactly_the_parts_that_read_image_prompts_do(layer, reads):
+    hidden, text, layers, regions = inputs(batch=6)
+    rows = 6 // len(reads)
+    masks = {GRID[0] * GRID[1]: token_masks(regions[:rows], TOKENS)}
+    states = ImagePromptStates({WIDTH: layers[:, :, :rows]}, masks, reads)
+    result = layer(hidden, encoder_hidden_states=text, ip_hidden_states=states)
+    for part, is_reading in enumerate(reads):
+        own = slice(part * rows, (part + 1) * rows)
+        alone = ImagePromptStates({WIDTH: layers[:, :, :rows]}, masks)
+        expected = layer(hidden[own], encoder_hidden_states=text[own], ip_hidden_states=alone)
+        stock = plain(layer, hidden[own], text[own])
+        torch.testing.assert_close(result[own], expected if is_reading else stock)
+        assert not torch.allclose(expected, stock)
 
 
-def test_more_rows_than_the_batch_are_refused(layer):
+def test_another_batch_or_grid_is_refused(layer):
     hidden, text, layers, regions = inputs()
-    with pytest.raises(ValueError, match="batch of 2, but the UNet received 1 rows"):
-        run(layer, hidden[:1], text[:1], layers, regions)
+    for count in (1, 3):
+        with pytest.raises(ValueError, match=f"prepared for 1 × 2 rows, but the UNet received {count}"):
+            states = ImagePromptStates({WIDTH: layers}, {24: token_masks(regions, TOKENS)})
+            one = hidden[:1].expand(count, -1, -1), text[:1].expand(count, -1, -1)
+            layer(one[0], encoder_hidden_states=one[1], ip_hidden_states=states)
+    with pytest.raises(ValueError, match="grids of 96, 25 positions, but the UNet has one of 24"):
+        states = ImagePromptStates({WIDTH: layers}, {96: None, 25: None})
+        layer(hidden, encoder_hidden_states=text, ip_hidden_states=states)
+
+
+def test_a_kernel_that_answers_a_fully_masked_row_with_anything_changes_nothing(layer, monkeypatch):
+    """cuDNN's does; on a CPU such rows come out as zero, so they are spoilt here."""
+    hidden, text, layers, regions = inputs()
+    expected = run(layer, hidden, text, layers, regions)
+    real = torch.nn.functional.scaled_dot_product_attention
+
+    def spoilt(query, key, value, attn_mask=None, **options):
+        output = real(query, key, value, attn_mask=attn_mask, **options)
+        return output if attn_mask is None else output.masked_fill(~attn_mask.any(-1, keepdim=True), float("nan"))
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spoilt)
+    assert torch.equal(run(layer, hidden, text, layers, regions), expected)
 
 
 def test_half_precision_has_no_nan(layer):

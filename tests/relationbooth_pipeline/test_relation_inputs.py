@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from relationbooth_pipeline.relation_inputs import images_per_sample, phrases_per_sample, scales_per_sample
-from relationbooth_pipeline.relation_regions import boxes_per_sample, masks_per_sample, pad_masks
+from relationbooth_pipeline.relation_regions import boxes_per_sample, mask_regions, masks_per_sample
 from tests.tiny import photo
 
 BOX = [0.0, 0.25, 0.5, 0.75]
@@ -54,9 +54,8 @@ def test_a_batch_is_nested_and_may_hold_prompts_without_image_prompts():
     assert phrases_per_sample([["cat", "bear"], []], [2, 0]) == [["cat", "bear"], []]
     assert scales_per_sample([[0.1, 0.2], []], [2, 0]) == [[0.1, 0.2], []]
     assert boxes_per_sample([[], [BOX]], [0, 1]) == [[], [BOX]]
-    grid, boxes = pad_masks(masks_per_sample([[], [MASK]], [0, 1]), 2, 2)
-    assert grid.shape == (2, 1, 2, 2) and not grid[0].any() and boxes[0] == []
-    assert boxes[1] == [pytest.approx([0, 0.25, 0.5, 0.75])]
+    grid = mask_regions(masks_per_sample([[], [MASK]], [0, 1]), 2, 2)
+    assert grid.tolist() == [[[[False] * 2] * 2], [[[True, False]] * 2]]
 
 
 def test_one_image_and_one_phrase_need_no_list(tmp_path):

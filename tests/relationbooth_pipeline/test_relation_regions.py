@@ -4,6 +4,7 @@ from relationbooth_pipeline.relation_layouts import AutomaticLayout, side_by_sid
 from relationbooth_pipeline.relation_regions import (
     attention_grids,
     bounding_boxes,
+    mask_regions,
     region_masks,
     shrink_masks,
     token_masks,
@@ -33,6 +34,25 @@ def test_a_filled_mask_gives_the_cells_of_its_bounding_box():
     torch.testing.assert_close(box, torch.tensor([20 / 90, 13 / 60, 77 / 90, 40 / 60]))
     for height, width in ((8, 8), (7, 5), (30, 45)):
         assert torch.equal(shrink_masks(mask, height, width), region_masks(box, height, width))
+
+
+def test_masks_and_their_boxes_give_the_same_cells_on_every_level_of_every_odd_size():
+    for side in range(5, 130, 2):
+        pixels = 8 * side
+        for start, stop in ((pixels // 3, 2 * pixels // 3), (0, pixels // 2), (pixels // 5, pixels - 3), (8, 16)):
+            mask = torch.zeros(2, pixels, dtype=torch.bool)
+            mask[:, start:stop] = True
+            for _, width in attention_grids(side, side, levels=3):
+                found = mask_regions([[mask]], 1, width)[0, 0, 0]
+                touched = [c * pixels < stop * width and (c + 1) * pixels > start * width for c in range(width)]
+                assert found.tolist() == touched
+                assert region_masks(bounding_boxes(mask), 1, width)[0].tolist() == touched
+
+
+def test_a_thin_box_covers_the_cell_that_it_lies_in():
+    for x in (0.0, 0.3, 0.5, 0.9999999):
+        box = torch.tensor([x, 0.0, min(1.0, x + 1e-7), 1.0])
+        assert region_masks(box, 1, 8)[0].nonzero().flatten().tolist() == [min(7, int(x * 8))]
 
 
 def test_the_last_row_and_column_belong_to_a_full_mask():

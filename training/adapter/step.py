@@ -9,6 +9,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 
 from relationbooth_pipeline.relation_adapter import RelationAdapter
+from relationbooth_pipeline.relation_rows import ImagePromptStates
 
 from ..common.batch_order import Draw
 
@@ -92,5 +93,5 @@ def predict(unet, adapter, batch: dict[str, torch.Tensor], noisy, timesteps, dro
         timesteps,
         (batch["context"] * text[:, None, None]).to(unet.dtype),
         added_cond_kwargs={"text_embeds": batch["pooled"] * text[:, None], "time_ids": batch["time_ids"]},
-        cross_attention_kwargs={"ip_hidden_states": layers, "ip_adapter_masks": masks},
+        cross_attention_kwargs={"ip_hidden_states": ImagePromptStates(layers, masks)},
     ).sample.float()

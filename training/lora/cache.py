@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.relation_layouts import phrase_span
+from relationbooth_pipeline.relation_rows import UNGUIDED
 from relationbooth_pipeline.triplets import Triplet
 
 from ..common.latents import latent_posterior, with_area
@@ -40,7 +41,7 @@ class CachedView:
         name: the triplet's, for messages.
         latent_mean, latent_std: of the target's posterior, scaled by the VAE factor, (1, C, h, w).
         text, pooled, time_ids: SDXL's conditioning, (1, T, ·), (1, ·), (1, 6).
-        ip_hidden_states, ip_adapter_masks: `RelationBoothPipeline.image_prompt_kwargs`.
+        ip_hidden_states, ip_adapter_masks: layers and masks of `ImagePromptStates`.
         prompt_features: E(c_i)[p_k], (1, N, K, C). keypoints: q_k, (1, N, K, 2). is_visible: in both, (1, N, K).
         predicate: token span, (1, 2). objects: union of the masks, bool (1, h, w).
     """
@@ -121,7 +122,8 @@ def encode_view(pipe, triplet: Triplet, view: View, prompts: EncodedPrompts, ima
         image_prompt_scale=image_prompt_scale,
         latent_height=height,
         latent_width=width,
-    )
+        roles=UNGUIDED,
+    )["ip_hidden_states"]
     size = view.pixels.shape[-2:]
     return CachedView(
         name=[triplet.name],
@@ -130,7 +132,8 @@ def encode_view(pipe, triplet: Triplet, view: View, prompts: EncodedPrompts, ima
         text=prompts.text,
         pooled=prompts.pooled,
         time_ids=torch.tensor([[*view.original_size, *view.crop_top_left, *size]], dtype=torch.float32),
-        **conditioning,
+        ip_hidden_states=conditioning.layers,
+        ip_adapter_masks=conditioning.masks_of(height, width),
         prompt_features=prompts.keypoint_features[None],
         keypoints=view.keypoints[None, ..., :2],
         is_visible=(view.keypoints[..., 2] > 0)[None] & prompts.keypoints_visible,

@@ -9,6 +9,7 @@ import torch
 
 from relationbooth_pipeline.relation_attention import cross_attention_layers
 from relationbooth_pipeline.relation_regions import attention_grids
+from relationbooth_pipeline.relation_rows import ImagePromptStates
 
 from ..common.diffusion import denoising_loss, prediction_target
 from .cache import CachedView
@@ -90,7 +91,7 @@ class PredicateAttention:
         if positions > LARGEST_ATTENTION_GRID or not torch.is_grad_enabled():  # validation pictures record nothing
             return
         query, key = attn.head_to_batch_dim(attn.to_q(hidden_states)), attn.head_to_batch_dim(attn.to_k(text))
-        scores = (query @ key.transpose(1, 2) * attn.scale).float().softmax(-1).unflatten(0, (batch, attn.heads))
+        scores = ((query * attn.scale) @ key.transpose(1, 2)).float().softmax(-1).unflatten(0, (batch, attn.heads))
         token = torch.arange(scores.shape[-1], device=scores.device)
         start, end = (edge[:, None] for edge in self.spans.to(scores.device).unbind(-1))
         chosen = ((token >= start) & (token < end)).float()
@@ -131,7 +132,7 @@ def step_losses(
         timesteps,
         encoder_hidden_states=batch.text,
         added_cond_kwargs={"text_embeds": batch.pooled, "time_ids": batch.time_ids},
-        cross_attention_kwargs={"ip_hidden_states": batch.ip_hidden_states, "ip_adapter_masks": batch.ip_adapter_masks},
+        cross_attention_kwargs={"ip_hidden_states": ImagePromptStates(batch.ip_hidden_states, batch.ip_adapter_masks)},
         return_dict=False,
     )[0].float()
     denoising = denoising_loss(output, target, timesteps, scheduler, settings.snr_gamma)

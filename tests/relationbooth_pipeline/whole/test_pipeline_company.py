@@ -78,7 +78,7 @@ def test_components_of_a_pipeline_without_adapter_fit_other_pipelines():
 def test_conditioning_holds_no_graph(pipe):
     assert any(p.requires_grad for p in pipe.relation_adapter.parameters())
     conditioning = pipe.image_prompt_kwargs(**TWO, latent_height=8, latent_width=8)
-    assert not any(layers.requires_grad for layers in conditioning["ip_hidden_states"].values())
+    assert not any(layers.requires_grad for layers in conditioning["ip_hidden_states"].layers.values())
 
 
 def test_ip_adapter_works_while_no_image_prompts_are_given(pipe):
@@ -191,7 +191,7 @@ def test_gradient_checkpointing_recomputes_the_same_gradients(pipe):
     def gradients():
         unet = pipe.unet
         unet.zero_grad()
-        conditioning = pipe.image_prompt_kwargs(**TWO, latent_height=8, latent_width=8)
+        conditioning = pipe.image_prompt_kwargs(**TWO, latent_height=8, latent_width=8, roles=("conditional",))
         hidden = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
         text = torch.randn(1, 77, 64, generator=torch.Generator().manual_seed(1))
         added = {"text_embeds": torch.ones(1, 32), "time_ids": torch.ones(1, 6)}

@@ -80,7 +80,7 @@ def test_nothing_dropped_is_inference(pipe, triplets, samples):
         text, _, pooled, _ = pipe.encode_prompt(triplet.prompt, do_classifier_free_guidance=False)
         conditioning = pipe.image_prompt_kwargs(
             triplet.image_prompts, triplet.phrases, boxes=triplet.boxes.tolist(), image_prompt_scale=1.0,
-            latent_height=8, latent_width=8,
+            latent_height=8, latent_width=8, roles=("conditional",),
         )  # fmt: skip
         expected = pipe.unet(
             noisy, 500, text, cross_attention_kwargs=conditioning,

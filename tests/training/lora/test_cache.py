@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from relationbooth_pipeline.relation_images import open_image
+from relationbooth_pipeline.relation_rows import UNGUIDED, ImagePromptStates
 from relationbooth_pipeline.triplets import read_triplets
 from tests.tiny import tiny_pipeline
 from tests.tiny_training import save_triplets
@@ -33,8 +34,7 @@ def predict(unet, batch, seed=0):
             encoder_hidden_states=batch.text,
             added_cond_kwargs={"text_embeds": batch.pooled, "time_ids": batch.time_ids},
             cross_attention_kwargs={
-                "ip_hidden_states": batch.ip_hidden_states,
-                "ip_adapter_masks": batch.ip_adapter_masks,
+                "ip_hidden_states": ImagePromptStates(batch.ip_hidden_states, batch.ip_adapter_masks)
             },
         ).sample
 
@@ -59,10 +59,11 @@ def test_conditioning_is_that_of_inference(pipe, triplets):
         image_prompt_scale=0.4,
         latent_height=8,
         latent_width=8,
-    )
-    torch.testing.assert_close(view.ip_hidden_states, expected["ip_hidden_states"])
+        roles=UNGUIDED,
+    )["ip_hidden_states"]
+    torch.testing.assert_close(view.ip_hidden_states, expected.layers)
     assert {p: m.tolist() for p, m in view.ip_adapter_masks.items()} == {
-        p: m.tolist() for p, m in expected["ip_adapter_masks"].items()
+        p: m.tolist() for p, m in expected.masks_of(8, 8).items()
     }
     assert view.time_ids.tolist() == [[64, 64, 0, 0, 64, 64]]
 

@@ -5,6 +5,7 @@ from peft import LoraConfig
 
 from benchmarks.variants import SIZES
 from relationbooth_pipeline.relation_attention import cross_attention_layers
+from relationbooth_pipeline.relation_rows import ImagePromptStates
 from relationbooth_pipeline.triplets import read_triplets
 from tests.tiny import tiny_pipeline
 from tests.tiny_training import save_triplets
@@ -119,7 +120,7 @@ def test_predicate_maps_equal_explicit_attention(pipe, views):
         torch.tensor([500, 500]),
         encoder_hidden_states=batch.text,
         added_cond_kwargs={"text_embeds": batch.pooled, "time_ids": batch.time_ids},
-        cross_attention_kwargs={"ip_hidden_states": batch.ip_hidden_states, "ip_adapter_masks": batch.ip_adapter_masks},
+        cross_attention_kwargs={"ip_hidden_states": ImagePromptStates(batch.ip_hidden_states, batch.ip_adapter_masks)},
     )
     attention.remove()
     for handle in handles:
