@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import pickle
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -50,6 +52,12 @@ def read_checkpoint(path: str | Path) -> dict:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own text advises to unpickle all the same
+        beside = re.search(r"GLOBAL (\S+)", str(error))
+        raise ValueError(
+            f"`{path}` cannot be read safely: {f'it holds {beside[1]}' if beside else 'it is damaged or no checkpoint'}"
+            "; only tensors are read. Download it again, or convert it to safetensors in an environment that you trust."
+        ) from error
     except Exception as error:  # every reader raises its own kind for a damaged file; the cause is kept
         raise ValueError(
             f"`{path}` cannot be read safely ({type(error).__name__}: {error}). It is damaged, or holds more than "

@@ -3,6 +3,7 @@
 Shape letters: B batch, N objects, L tokens per object, P = h·w positions, H heads, T text tokens.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -127,3 +128,13 @@ def prompt_spans(pipe, phrases: Sequence[Sequence[str]], prompt: str | Sequence[
                 )
         samples.append(torch.tensor(spans).reshape(-1, 2))
     return torch.nn.utils.rnn.pad_sequence(samples, batch_first=True)
+
+
+def missing_phrases(phrases: Sequence[str], prompt: str) -> list[str]:
+    """Phrases that `prompt` does not hold as whole words, in any case and with any white space between them."""
+
+    def found(phrase: str) -> bool:
+        words = r"\s+".join(map(re.escape, phrase.split()))
+        return re.search(rf"(?<!\w){words}(?!\w)", prompt, re.IGNORECASE) is not None
+
+    return [phrase for phrase in phrases if not found(phrase)]

@@ -1,21 +1,25 @@
-"""What a file or folder holds: adapters, LoRAs, checkpoints, generated pictures, pipelines."""
+"""What a file or folder holds: pictures and sheets, LoRAs, adapters, checkpoints, pipelines, triplets."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ..relation_conversion import adapter_groups
 from ..relation_files import PICKLE_SUFFIXES, read_checkpoint
-from ..relation_lora import WEIGHT_NAME, read_relation_metadata
 from ..sheets.png_settings import read_png_settings
+from .file_kinds import foreign_kind
+
+# Modules that import diffusers come inside functions: pictures are told without its seconds.
 
 _DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_down.weight")
 
 
-def summary(path: Path) -> dict:
-    """A JSON-ready description.
+def summary(path: str | Path) -> dict[str, Any]:
+    """A JSON-ready description; `kind` says what it is.
 
     Raises:
         ValueError: missing, damaged, or nothing that we know.
@@ -28,18 +32,18 @@ def summary(path: Path) -> dict:
     if path.suffix.lower() == ".png":
         settings = read_png_settings(path)
         if settings is None:
-            raise ValueError(f"`{path}` carries no settings: `relationbooth generate` did not write it.")
-        return {"kind": "generated picture", "settings": settings}
-    if path.suffix == ".safetensors":
+            raise ValueError(f"`{path}` carries no settings: `relationbooth` did not write it, or another program did.")
+        return {"kind": settings.get("kind", "generated picture"), "settings": settings}
+    kind = foreign_kind(path)
+    if kind is None and path.suffix.lower() == ".safetensors":
         return _safetensors(path)
-    if path.suffix in PICKLE_SUFFIXES:
+    if kind is None and path.suffix.lower() in PICKLE_SUFFIXES:
         return _checkpoint(path, read_checkpoint(path))
-    raise ValueError(
-        f"`{path}` must be a folder, .png, .safetensors or {', '.join(PICKLE_SUFFIXES)}, got {path.suffix!r}."
-    )
+    kinds = f"a folder, .png, .safetensors or {', '.join(PICKLE_SUFFIXES)}"
+    raise ValueError(f"`{path}` must be {kinds}, got {f'{kind}' if kind else repr(path.suffix)}.")
 
 
-def _folder(path: Path) -> dict:
+def _folder(path: Path) -> dict[str, Any]:
     if (path / "model_index.json").is_file():
         index = _json(path / "model_index.json")
         parts = {k: v[1] for k, v in index.items() if isinstance(v, list) and len(v) == 2 and not k.startswith("_")}
@@ -50,15 +54,43 @@ def _folder(path: Path) -> dict:
         config = _json(path / "config.json")
         if config.get("_class_name") == "RelationAdapter":
             return _adapter(path, config)
-        if "LocalImageEncoder" in config.get("architectures", []):
+        if "LocalImageEncoder" in (config.get("architectures") or []):
             keys = ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "projection_dim")
             return {"kind": "local image encoder", **{key: config.get(key) for key in keys}, "bytes": _size(path)}
-    if (path / WEIGHT_NAME).is_file():
-        return _safetensors(path / WEIGHT_NAME)
-    raise ValueError(f"`{path}` holds no adapter, LoRA or pipeline that we know (no config.json, {WEIGHT_NAME} …).")
+        name = config.get("_class_name") or next(iter(config.get("architectures") or []), None)
+        return {"kind": "model", "class": name, "bytes": _size(path)}
+    if any((path / name).is_file() for name in ("metadata.jsonl", "prompts.json")):
+        return _triplets(path)
+    files = sorted(path.glob("*.safetensors"))
+    if len(files) == 1:
+        return _safetensors(files[0])
+    found = {file.name: _safetensors(file) for file in files}
+    found |= {f"{file.parent.name}/{file.name}": _safetensors(file) for file in sorted(path.glob("*/*.safetensors"))}
+    if found:
+        return {"kind": "folder of LoRAs and checkpoints", "files": found, "bytes": _size(path)}
+    raise ValueError(
+        f"`{path}` holds no adapter, LoRA, pipeline or triplets that we know (no config.json, model_index.json, "
+        "metadata.jsonl, prompts.json or .safetensors). Name a folder inside it, or a file."
+    )
 
 
-def _adapter(path: Path, config: dict) -> dict:
+def _triplets(path: Path) -> dict[str, Any]:
+    from ..triplets import read_triplets
+
+    triplets = read_triplets(path)
+    return {
+        "kind": "triplets",
+        "layout": "ours" if (path / "metadata.jsonl").is_file() else "released",
+        "triplets": len(triplets),
+        "predicates": dict(Counter(triplet.predicate for triplet in triplets)),
+        "objects": sorted({len(triplet.phrases) for triplet in triplets}),
+        "with_masks": sum(triplet.masks is not None for triplet in triplets),
+        "keypoint_orders": sorted({triplet.keypoint_order for triplet in triplets}),
+        "bytes": _size(path),
+    }
+
+
+def _adapter(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     resampler = config["resampler_config"]
     return {
         "kind": "relation adapter",
@@ -74,7 +106,9 @@ def _adapter(path: Path, config: dict) -> dict:
     }
 
 
-def _safetensors(path: Path) -> dict:
+def _safetensors(path: Path) -> dict[str, Any]:
+    from ..relation_lora import read_relation_metadata
+
     try:
         with safe_open(path, "pt") as file:
             shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}
@@ -99,8 +133,10 @@ def _safetensors(path: Path) -> dict:
     }
 
 
-def _checkpoint(path: Path, checkpoint: dict) -> dict:
+def _checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint of others, from its keys: values may be tensors, shapes or nested dicts."""
+    from ..relation_conversion import adapter_groups
+
     keys = [str(key) for key in checkpoint]
     if any(key.partition(".")[0] == "image_proj" for key in keys):
         projections = adapter_groups(checkpoint, f"`{path}`")["ms_adapter"]
@@ -109,14 +145,19 @@ def _checkpoint(path: Path, checkpoint: dict) -> dict:
     inner = checkpoint.get("state_dict", checkpoint)
     if any("visual." in str(key) for key in inner):
         return {"kind": "open_clip checkpoint (relationbooth convert)", "bytes": path.stat().st_size}
+    if any(key.startswith("conditioner.embedders.") for key in keys):
+        return {"kind": "whole SDXL checkpoint (--model)", "tensors": len(keys), "bytes": path.stat().st_size}
     return {"kind": "unknown", "tensors": len(keys), "first_keys": sorted(keys)[:5], "bytes": path.stat().st_size}
 
 
-def _json(path: Path) -> dict:
+def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"`{path}` is no valid JSON ({error}). Download it again.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"`{path}` must hold a JSON object, got {type(found).__name__}. Download it again.")
+    return found
 
 
 def _size(path: Path) -> int:

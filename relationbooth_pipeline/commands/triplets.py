@@ -5,12 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ..generation.settings import check_output
-from ..sheets.triplets import triplet_sheet
-from ..triplets import METADATA, check_assignments, import_triplets, read_triplets, repair_assignments, write_metadata
 from .errors import clean_errors
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
+METADATA = "metadata.jsonl"  # `triplets.METADATA`, whose import brings torch
 Folder = Annotated[Path, typer.Argument(help=f"Folder with {METADATA}, or in the released layout (prompts.json).")]
 
 
@@ -29,6 +27,10 @@ def check(
 
     Exit status 1 when anything is wrong.
     """
+    from ..generation.outputs import check_output
+    from ..sheets.triplets import triplet_sheet
+    from ..triplets import check_assignments, read_triplets, repair_assignments, write_metadata
+
     check_output("--sheet", sheet)
     triplets = read_triplets(folder)
     verdicts = [verdict for verdict, _ in check_assignments(triplets)]
@@ -55,6 +57,8 @@ def import_folder(
     fix: Annotated[bool, typer.Option(help="Put clearly swapped keypoints in order.")] = False,
 ) -> None:
     """Copy triplets into a new folder in our layout."""
+    from ..triplets import check_assignments, import_triplets, read_triplets, repair_assignments
+
     triplets = read_triplets(source)
     swapped = [t.name for t, (verdict, _) in zip(triplets, check_assignments(triplets)) if verdict == "swapped"]
     if swapped and not fix:

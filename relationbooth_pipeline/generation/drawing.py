@@ -1,17 +1,24 @@
-"""One picture from checked settings: load, denoise, save, draw the sheet."""
+"""Pictures from checked settings: load, denoise, save, draw the sheet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 
+from .. import __version__
 from ..pipeline import RelationBoothPipeline
+from ..relation_inputs import EncodedImagePrompts
+from ..relation_layouts import missing_phrases
 from ..sheets.contact import contact_sheet
 from ..sheets.png_settings import save_png
-from .settings import GenerationSettings
-from .sources import is_miniature, load_pipeline, resolve_sources, unknown_words
+from .settings import GenerationSettings, sha256
+from .sources import is_miniature, load_pipeline, lora_file, resolve_sources, unknown_words
+
+MINIATURE_OBJECTS = 2  # characters in a scene of its training world, at most
+SHEET_PICTURES = 8  # of several pictures, so many stand on the sheet
 
 
 @dataclass
@@ -20,6 +27,7 @@ class Generation:
 
     Attributes:
         images: image prompts, upright RGB.
+        record: what the pictures keep of the settings.
         boxes: as used: given, a RelationLoRA's layout prior, or side by side.
         is_illustration: the miniature meets image prompts of the user.
         warnings: one sentence each, for the user.
@@ -28,12 +36,19 @@ class Generation:
     settings: GenerationSettings
     pipe: RelationBoothPipeline
     images: list[Image.Image]
+    record: dict[str, Any]
     boxes: list[list[float]] = field(default_factory=list)
     is_illustration: bool = False
     warnings: list[str] = field(default_factory=list)
+    _encoded: EncodedImagePrompts | None = None
 
-    def run(self, on_step: Callable[[int, int], None] | None = None) -> Image.Image:
-        """Denoise; `on_step` is told (steps done, steps of this run)."""
+    def run(self, on_step: Callable[[int, int], None] | None = None, index: int = 0) -> Image.Image:
+        """Denoise one picture, from the seed `settings.seed + index`.
+
+        Args:
+            on_step: told (steps done, steps of this picture).
+            index: which of the settings' `count` pictures, from 0.
+        """
         settings, pipe = self.settings, self.pipe
 
         def after_step(_, step, timestep, tensors):
@@ -43,9 +58,10 @@ class Generation:
 
         image_prompts = {}
         if self.images:
+            if self._encoded is None:  # the same for every picture, and as dear as a dozen steps
+                self._encoded = pipe.encode_image_prompts(self.images, settings.phrase)
             image_prompts = {
-                "image_prompts": self.images,
-                "phrases": settings.phrase,
+                "image_prompts": self._encoded,
                 "boxes": self.boxes,
                 "image_prompt_scale": settings.image_prompt_scale,
             }
@@ -57,43 +73,70 @@ class Generation:
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance_scale,
             guidance_rescale=settings.guidance_rescale,
-            generator=torch.Generator("cpu").manual_seed(settings.seed),  # the same noise on every device
+            generator=torch.Generator("cpu").manual_seed(settings.seed + index),  # the same noise on every device
             callback_on_step_end=after_step,
             **image_prompts,
         ).images[0]
 
 
 def prepare(settings: GenerationSettings, images: list[Image.Image]) -> Generation:
-    """Resolve what the settings name and load it; `images` as `GenerationSettings.checked` opened them."""
+    """Resolve what the settings name and load it; `images` as `GenerationSettings.checked` opened them.
+
+    Raises:
+        ValueError: something cannot be found, does not fit or could not be loaded.
+    """
     resolved = resolve_sources(settings)
+    files = [lora_file(source) for source, _ in resolved.lora]
+    record = settings.as_record() | {"lora_sha256": [None if file is None else sha256(file) for file in files]}
     small = is_miniature(resolved)
     pipe = load_pipeline(resolved, needs_adapter=bool(images))
-    generation = Generation(settings, pipe, images, is_illustration=small and bool(images))
+    generation = Generation(settings, pipe, images, record, is_illustration=small and bool(images))
     if images:
         generation.boxes = settings.box or pipe.layout(len(images))
-        settings.box = generation.boxes
+        record["box"] = generation.boxes
+    if missing := missing_phrases(settings.phrase, settings.prompt):
+        named = ", ".join(repr(phrase) for phrase in missing)
+        generation.warnings.append(f"the prompt does not hold {named}: a `--phrase` is the prompt's own word.")
     if small:
-        unknown = unknown_words(pipe.tokenizer, [settings.prompt, settings.negative_prompt or "", *settings.phrase])
-        if unknown:
-            generation.warnings.append(
-                f"the miniature never saw these words and cannot draw them: {', '.join(unknown)}."
-            )
+        generation.warnings += _beyond_miniature(generation)
     return generation
 
 
-def save(generation: Generation, picture: Image.Image, path: Path) -> None:
-    """Write the picture with its settings, the size in pixels and the versions included."""
-    from .. import __version__
+def _beyond_miniature(generation: Generation) -> list[str]:
+    """What was asked for and lies outside the miniature's training, one sentence each."""
+    settings, pipe, found = generation.settings, generation.pipe, []
+    side = pipe.default_sample_size * pipe.vae_scale_factor
+    width, height = settings.width or side, settings.height or side
+    if (width, height) != (side, side):
+        found.append(f"the miniature knows {side} × {side} pixels only: at {width} × {height} its pictures fall apart.")
+    if len(generation.images) > MINIATURE_OBJECTS:
+        found.append(f"the miniature knows one or two objects only: of {len(generation.images)} it will lose some.")
+    unknown = unknown_words(pipe.tokenizer, [settings.prompt, settings.negative_prompt or "", *settings.phrase])
+    if unknown:
+        found.append(f"the miniature never saw these words and cannot draw them: {', '.join(unknown)}.")
+    return found
 
-    settings = generation.settings.as_dict()
-    settings |= {"width": picture.width, "height": picture.height, "relationbooth_version": __version__}
-    save_png(picture, path, settings)
+
+def save(generation: Generation, picture: Image.Image, path: Path, index: int = 0) -> None:
+    """Write picture `index` with its settings, the size in pixels and the version included."""
+    own = {"kind": "generated picture", "seed": generation.settings.seed + index}
+    save_png(picture, path, _record(generation, picture) | own)
 
 
-def draw_sheet(generation: Generation, picture: Image.Image, path: Path, note: str | None) -> None:
-    """Write references | boxes | result, with the same settings in it."""
-    settings = generation.settings
-    sheet = contact_sheet(
-        generation.images, settings.phrase, generation.boxes, {"result": picture}, settings.prompt, note
-    )
-    save_png(sheet, path, settings.as_dict())
+def draw_sheet(generation: Generation, pictures: Sequence[Image.Image], path: Path, note: str | None) -> None:
+    """Write references | boxes | results, with the settings of the first picture in it.
+
+    Args:
+        pictures: of this generation, in order from index 0; the first `SHEET_PICTURES` are shown.
+        note: printed below, see `contact_sheet`.
+    """
+    settings, shown = generation.settings, pictures[:SHEET_PICTURES]
+    labels = ["result"] if len(shown) == 1 else [f"seed {settings.seed + i}" for i in range(len(shown))]
+    results = dict(zip(labels, shown))
+    sheet = contact_sheet(generation.images, settings.phrase, generation.boxes, results, settings.prompt, note)
+    save_png(sheet, path, _record(generation, shown[0]) | {"kind": "sheet", "pictures": len(shown)})
+
+
+def _record(generation: Generation, picture: Image.Image) -> dict[str, Any]:
+    size = {"width": picture.width, "height": picture.height}
+    return generation.record | size | {"relationbooth_version": __version__}

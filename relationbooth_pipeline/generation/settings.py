@@ -1,38 +1,49 @@
-"""What `relationbooth generate` was asked for, checked before any model loads; also what its PNG keeps."""
+"""What a picture was asked for, checked before any model loads; and what its PNG keeps of that."""
 
-import os
+import hashlib
 import random
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from ..relation_images import open_image
-from ..relation_inputs import phrases_per_sample, scales_per_sample
-from ..relation_regions import boxes_per_sample
+from .checks import (
+    LIMITS,
+    MAX_LORA_WEIGHT,
+    MAX_SEED,
+    check_boxes,
+    check_number,
+    check_phrases,
+    check_source,
+    option,
+    refuse_url,
+)
 
-MAX_SEED = 2**32 - 1
 # diffusers' own but for the steps; γ as in the paper (RelationBooth, 4.1)
 SDXL_DEFAULTS = {"steps": 30, "guidance_scale": 5.0, "guidance_rescale": 0.0, "image_prompt_scale": 0.6}
 # Its noise schedule ends at zero signal, where rescaled guidance keeps colours from burning out; γ of its own training.
 MINIATURE_DEFAULTS = {"steps": 25, "guidance_scale": 3.0, "guidance_rescale": 0.5, "image_prompt_scale": 1.0}
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-_WEIGHTED = re.compile(r"(.+):(-?\d+(?:\.\d+)?)")
+# A weight holds neither a slash nor a colon: C:\hug.safetensors is a path.
+_WEIGHTED = re.compile(r"(.+):([^:/\\]*)")
 
 
 @dataclass
 class GenerationSettings:
-    """Every setting of a generated picture, under the names of the command's flags.
+    """Every setting of a generated picture, under the names of the command's options.
 
     Attributes:
         model: folder, Hub repository or single file; "miniature" for the embedded default.
-        adapter: folder or repository; None: the model's own.
-        lora: (source, weight) of each LoRA.
+        adapter: folder or repository; None: the model's own; "none": without.
+        lora: (source, weight) of each LoRA; weight in [0, 10], None: what the file's header suggests, else 1.
         image, phrase, box: one entry per object; box XYXY in [0, 1], None when the layout is left to the pipeline.
-        height, width: pixels; None: the model's own size.
+        seed: of the first picture, the next one has `seed + 1`; None draws one.
+        count: number of pictures.
+        height, width: pixels, multiples of 8; None: the model's own size.
         steps, guidance_scale, guidance_rescale, image_prompt_scale: None: `SDXL_DEFAULTS` or `MINIATURE_DEFAULTS`.
-        seed: None draws one.
+        device, dtype, offload: see `sources.check_device`.
     """
 
     prompt: str
@@ -41,12 +52,13 @@ class GenerationSettings:
     adapter_weight_name: str | None = None
     image_encoder: str | None = None
     local_image_encoder: str | None = None
-    lora: list[tuple[str, float]] = field(default_factory=list)
+    lora: list[tuple[str, float | None]] = field(default_factory=list)
     image: list[str] = field(default_factory=list)
     phrase: list[str] = field(default_factory=list)
     box: list[list[float]] | None = None
     negative_prompt: str | None = None
     seed: int | None = None
+    count: int = 1
     height: int | None = None
     width: int | None = None
     steps: int | None = None
@@ -61,7 +73,7 @@ class GenerationSettings:
         """Raise a ValueError for anything wrong that can be seen without models; fill in defaults and seed.
 
         Returns:
-            The opened image prompts.
+            The opened image prompts, upright RGB.
         """
         if not self.prompt.strip():
             raise ValueError("`--prompt` must be a sentence, got an empty text.")
@@ -70,11 +82,17 @@ class GenerationSettings:
         for name in ("adapter", "image_encoder", "local_image_encoder"):
             source = getattr(self, name)
             if source is not None and (name == "image_encoder" or source != "none"):
-                check_source(f"--{name.replace('_', '-')}", source)
+                check_source(option(name), source)
         self._check_adapter_options()
         self._check_numbers()
-        images = [open_image(path) for path in self.image]
-        if not images:
+        for source, weight in self.lora:
+            refuse_url("--lora", source)
+            if weight is not None:
+                check_number("--lora PATH:WEIGHT", weight, 0.0, MAX_LORA_WEIGHT)
+        return self._image_prompts()
+
+    def _image_prompts(self) -> list[Image.Image]:
+        if not self.image:
             for name in ("phrase", "box"):
                 if getattr(self, name):
                     raise ValueError(
@@ -85,18 +103,22 @@ class GenerationSettings:
             raise ValueError(
                 "`--adapter none` turns image prompts off, but `--image` was given. Leave one of them out."
             )
-        if not self.phrase:
-            raise ValueError("every `--image` needs a `--phrase`, its noun (e.g. --phrase cat), got none.")
-        phrases_per_sample(self.phrase, [len(images)])
+        check_phrases(self.phrase, len(self.image))
         if self.box is not None:
-            boxes_per_sample(self.box, [len(images)])
-        scales_per_sample(self.image_prompt_scale, [len(images)])
+            check_boxes(self.box, len(self.image))
+        images = []
+        for source in self.image:
+            refuse_url("--image", source)
+            try:
+                images.append(open_image(source))
+            except ValueError as error:
+                raise ValueError(f"`--image`: {error}") from error
         return images
 
     def _check_adapter_options(self) -> None:
         for name in ("adapter_weight_name", "image_encoder", "local_image_encoder"):
             if getattr(self, name) is not None and self.adapter in (None, "none"):
-                raise ValueError(f"`--{name.replace('_', '-')}` belongs to an adapter. Name it with `--adapter`.")
+                raise ValueError(f"`{option(name)}` belongs to an adapter. Name it with `--adapter`.")
         if self.adapter_weight_name and Path(self.adapter or "").is_dir():
             file = Path(self.adapter) / self.adapter_weight_name
             if not file.is_file():
@@ -106,33 +128,40 @@ class GenerationSettings:
         for name, value in (MINIATURE_DEFAULTS if self.model == "miniature" else SDXL_DEFAULTS).items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
-        for name in ("height", "width"):
-            side = getattr(self, name)
-            if side is not None and (side < 8 or side % 8):
-                raise ValueError(f"`--{name}` must be a positive multiple of 8, got {side}.")
-        if self.steps < 1:
-            raise ValueError(f"`--steps` must be at least 1, got {self.steps}.")
-        if not 0 <= self.guidance_rescale <= 1:
-            raise ValueError(f"`--guidance-rescale` must be in [0, 1], got {self.guidance_rescale}.")
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None:
+                check_number(option(name), value, least, most, multiple=8 if name in ("height", "width") else None)
+        last = MAX_SEED - self.count + 1
         if self.seed is None:
-            self.seed = random.SystemRandom().randrange(MAX_SEED)
-        if not 0 <= self.seed <= MAX_SEED:
-            raise ValueError(f"`--seed` must be in [0, {MAX_SEED}], got {self.seed}.")
+            self.seed = random.SystemRandom().randrange(last)
+        if self.seed > last:
+            raise ValueError(f"`--seed` of {self.count} pictures must be at most {last}, got {self.seed}.")
 
-    def as_dict(self) -> dict:
-        return asdict(self)
+    def as_record(self) -> dict[str, Any]:
+        """What a PNG keeps, JSON-ready: all of it, with names in place of this machine's paths.
+
+        `image` is a list of {"name", "sha256"}; of local models, adapters and LoRAs the last part of the path stays.
+        """
+        record = asdict(self)
+        del record["count"]  # of the command, not of one picture
+        for name in ("model", "adapter", "image_encoder", "local_image_encoder"):
+            if record[name] is not None:
+                record[name] = _name(record[name])
+        record["image"] = [{"name": Path(file).name, "sha256": sha256(file)} for file in self.image]
+        record["lora"] = [[_name(source), weight] for source, weight in self.lora]
+        return record
 
 
-def check_source(flag: str, source: str, files: tuple[str, ...] = ()) -> None:
-    """Raise a ValueError unless `source` is a folder, a file with a suffix of `files`, or reads as a repository."""
+def _name(source: str) -> str:
+    """The last part of a local path; a repository or a name as it is."""
     path = Path(source)
-    if path.is_dir() or (path.is_file() and path.suffix in files):
-        return
-    kinds = f"a folder, {'a ' + ', '.join(files) + ' file, ' if files else ''}or a Hub repository (owner/name)"
-    if path.is_file():
-        raise ValueError(f"`{flag}` must be {kinds}, got the file `{source}`.")
-    if not _REPOSITORY.fullmatch(source):
-        raise ValueError(f"`{flag}` must be {kinds}; there is no `{source}`. Check the path.")
+    return path.resolve().name if path.exists() else source
+
+
+def sha256(file: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def parse_box(text: str) -> list[float]:
@@ -145,17 +174,11 @@ def parse_box(text: str) -> list[float]:
 
 def parse_lora(text: str) -> tuple[str, float | None]:
     """ "SOURCE" or "SOURCE:WEIGHT" → (source, weight or None)."""
+    refuse_url("--lora", text)
     weighted = None if Path(text).exists() else _WEIGHTED.fullmatch(text)
-    return (weighted[1], float(weighted[2])) if weighted else (text, None)
-
-
-def check_output(flag: str, path: Path) -> None:
-    """Raise a ValueError unless a PNG can be written at `path`."""
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"`{flag}` must end in .png (the settings are kept in the PNG), got `{path}`.")
-    if path.is_dir():
-        raise ValueError(f"`{flag}` must be a file, but `{path}` is a folder.")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"`{flag}`: the folder `{path.absolute().parent}` does not exist. Create it first.")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise ValueError(f"`{flag}`: the folder `{path.absolute().parent}` is not writable. Choose another.")
+    if not weighted:
+        return text, None
+    try:
+        return weighted[1], float(weighted[2])
+    except ValueError as error:
+        raise ValueError(f"`--lora` must be PATH or PATH:WEIGHT, a number, got {text!r}.") from error

@@ -1,21 +1,22 @@
-"""From what the command line names to a loaded pipeline."""
+"""From what the settings name to a loaded pipeline."""
 
 import importlib.util
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
-from transformers.utils import logging as transformers_logging
+from transformers import CLIPTokenizer
 
 from .. import miniature
 from ..pipeline import RelationBoothPipeline
 from ..relation_lora import WEIGHT_NAME, read_relation_metadata
-from .settings import GenerationSettings, check_source
+from .checks import MAX_LORA_WEIGHT, check_number, check_source
+from .settings import GenerationSettings
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # In every one-file SDXL checkpoint, and nowhere else: diffusers tells them by it, too.
@@ -55,7 +56,7 @@ def resolve_sources(settings: GenerationSettings) -> GenerationSettings:
     settings.lora = [(given, weight) for (given, _), (_, weight) in zip(settings.lora, loras)]
     if Path(resolved.model).is_file():
         _check_single_file(resolved.model)
-    _check_device(settings)
+    check_device(settings)
     return resolved
 
 
@@ -70,7 +71,6 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
     Raises:
         ValueError: something could not be loaded; names what and why.
     """
-    quiet_libraries()
     device = resolved_device(settings.device)
     dtype = DTYPES.get(settings.dtype) or (torch.float32 if device == "cpu" else torch.float16)
     single_file = Path(settings.model).is_file()
@@ -103,13 +103,6 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
     return pipe
 
 
-def quiet_libraries() -> None:
-    """The commands show a bar of their own; and diffusers warns that a UNet's LoRA lacks text encoder keys."""
-    for library in (diffusers_logging, transformers_logging):
-        library.disable_progress_bar()
-    diffusers_logging.set_verbosity_error()
-
-
 def resolved_device(device: str) -> str:
     """ "auto" → the best device at hand."""
     if device != "auto":
@@ -119,7 +112,7 @@ def resolved_device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def unknown_words(tokenizer, texts: Iterable[str]) -> list[str]:
+def unknown_words(tokenizer: CLIPTokenizer, texts: Iterable[str]) -> list[str]:
     """Words that `tokenizer` splits. The miniature's gives every word of its training captions exactly one token."""
     words = dict.fromkeys(word for text in texts for word in re.findall(r"[^\W_]+", text.lower()))
     return [word for word in words if len(tokenizer(word).input_ids) - 2 != 1]
@@ -139,7 +132,8 @@ def _check_single_file(model: str) -> None:
         )
 
 
-def _check_device(settings: GenerationSettings) -> None:
+def check_device(settings: GenerationSettings) -> None:
+    """Raise a ValueError for a `device`, `dtype` or `offload` that this machine does not have."""
     for name, known in (("dtype", ("auto", *DTYPES)), ("offload", tuple(OFFLOADS))):
         if getattr(settings, name) not in known:
             raise ValueError(f"`--{name}` must be one of {', '.join(known)}, got {getattr(settings, name)!r}.")
@@ -162,7 +156,7 @@ def _check_device(settings: GenerationSettings) -> None:
             raise ValueError("`--offload` needs the package accelerate: `pip install accelerate`.")
 
 
-def _loaded(what: str, load, *args, **kwargs):
+def _loaded(what: str, load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return load(*args, **kwargs)
     except ValueError:
@@ -171,7 +165,7 @@ def _loaded(what: str, load, *args, **kwargs):
         raise ValueError(f"{what} could not be loaded ({type(error).__name__}): {error}") from error
 
 
-def _lora_file(source: str) -> Path | None:
+def lora_file(source: str) -> Path | None:
     """The file of a local LoRA; None for a repository."""
     path = Path(source)
     if path.is_file():
@@ -187,17 +181,20 @@ def _lora_file(source: str) -> Path | None:
 
 
 def _lora_arguments(source: str) -> list[str]:
-    file = _lora_file(source)
+    file = lora_file(source)
     return [str(file or source)]
 
 
 def _suggested_scale(source: str) -> float:
     """What a local RelationLoRA's header suggests, else 1."""
-    file = _lora_file(source)
+    file = lora_file(source)
     metadata = read_relation_metadata(file) if file is not None else None
-    return metadata.scale if metadata else 1.0
+    if metadata is None:
+        return 1.0
+    check_number(f"scale in the header of {file}", metadata.scale, 0.0, MAX_LORA_WEIGHT)
+    return metadata.scale
 
 
 def _is_component(folder: Path, name: str) -> bool:
     index = folder / "model_index.json"
-    return index.is_file() and bool(json.loads(index.read_text()).get(name, [None])[0])
+    return index.is_file() and bool(json.loads(index.read_text(encoding="utf-8")).get(name, [None])[0])

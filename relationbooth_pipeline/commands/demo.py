@@ -1,16 +1,15 @@
-"""The demo: two characters that no training stage has seen, the same seed without and with a RelationLoRA."""
+"""`relationbooth demo`: two characters that no training has seen, one seed without and with a RelationLoRA."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
-import torch
+import typer
 from PIL import Image
 
-from .. import miniature
-from ..generation.settings import MINIATURE_DEFAULTS
-from ..generation.sources import quiet_libraries
-from ..pipeline import RelationBoothPipeline
-from ..relation_lora import WEIGHT_NAME, read_relation_metadata
-from ..sheets.contact import contact_sheet
+from .. import __version__, miniature
+from .errors import clean_errors
+from .terminal import denoising_progress, hide_bars
 
 PLACE = "in a meadow"
 DEFAULT_RELATION = "shaking_hands"  # the paper's case: the base can draw it, the adapter alone overlooks it
@@ -18,7 +17,7 @@ DEFAULT_RELATION = "shaking_hands"  # the paper's case: the base can draw it, th
 
 def relations() -> list[str]:
     """Names of the RelationLoRAs that come with the miniature."""
-    return sorted(folder.parent.name for folder in (miniature.path() / "relation_loras").glob(f"*/{WEIGHT_NAME}"))
+    return sorted({file.parent.name for file in (miniature.path() / "relation_loras").glob("*/*.safetensors")})
 
 
 def references() -> dict[str, Image.Image]:
@@ -28,7 +27,15 @@ def references() -> dict[str, Image.Image]:
     }
 
 
-@torch.no_grad()
+def check_relation(relation: str) -> None:
+    """Raise a ValueError unless the miniature brings a RelationLoRA of this name."""
+    known = relations()
+    if not known:
+        raise ValueError("the miniature came without RelationLoRAs. Install the package with its data.")
+    if relation not in known:
+        raise ValueError(f"`--relation` must be one of {', '.join(known)}, got {relation!r}.")
+
+
 def draw_demo(
     relation: str, seed: int, weight: float = 1.0, on_step: Callable[[int, int], None] | None = None
 ) -> Image.Image:
@@ -41,9 +48,14 @@ def draw_demo(
     Raises:
         ValueError: no such RelationLoRA.
     """
-    if relation not in relations():
-        raise ValueError(f"`--relation` must be one of {', '.join(relations()) or 'none'}, got {relation!r}.")
-    quiet_libraries()
+    import torch
+
+    from ..generation.settings import MINIATURE_DEFAULTS
+    from ..pipeline import RelationBoothPipeline
+    from ..relation_lora import WEIGHT_NAME, read_relation_metadata
+    from ..sheets.contact import contact_sheet
+
+    check_relation(relation)
     folder, characters = miniature.path(), references()
     file = folder / "relation_loras" / relation / WEIGHT_NAME
     metadata = read_relation_metadata(file)
@@ -79,3 +91,31 @@ def draw_demo(
         ).images[0]
     note = "A cartoon world, drawn by the embedded miniature. Its characters were held out of all training."
     return contact_sheet(list(characters.values()), phrases, boxes, results, prompt, note)
+
+
+@clean_errors
+def demo(
+    relation: Annotated[
+        str, typer.Option(help="One that comes with the miniature; an unknown one is answered with all names.")
+    ] = DEFAULT_RELATION,
+    seed: Annotated[int, typer.Option(help="Of both pictures.")] = 0,
+    weight: Annotated[float, typer.Option(help="Of the RelationLoRA, in [0, 10]; less keeps more likeness.")] = 1.0,
+    output: Annotated[Path, typer.Option(help="The contact sheet, a PNG. A file of this name is replaced.")] = Path(
+        "demo.png"
+    ),
+) -> None:
+    """Two characters that no training has seen: the adapter alone and with a RelationLoRA, from the same seed."""
+    check_relation(relation)
+    from ..generation.checks import LIMITS, MAX_LORA_WEIGHT, check_number
+    from ..generation.outputs import check_output
+    from ..sheets.png_settings import save_png
+
+    check_number("--seed", seed, *LIMITS["seed"])
+    check_number("--weight", weight, 0.0, MAX_LORA_WEIGHT)
+    check_output("--output", output)
+    hide_bars()
+    with denoising_progress() as on_step:
+        sheet = draw_demo(relation, seed, weight, on_step)
+    settings = {"kind": "demo", "relation": relation, "seed": seed, "weight": weight}
+    save_png(sheet, output, settings | {"relationbooth_version": __version__})
+    typer.echo(str(output))

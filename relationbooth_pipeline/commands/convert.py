@@ -1,14 +1,15 @@
-"""Checkpoints of others → our folders: MS-Diffusion's adapter, open_clip's and CLIPSelf's vision towers."""
+"""`relationbooth convert`: MS-Diffusion's adapter, open_clip's and CLIPSelf's vision towers → our folders."""
 
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-from diffusers import UNet2DConditionModel
+import typer
 
-from ..generation.settings import check_source
-from ..relation_conversion import adapter_from_released, local_encoder_from_open_clip
-from ..relation_files import read_checkpoint, whole_folder
+from .errors import clean_errors
+from .terminal import hide_bars
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 # Shape of SDXL base 1.0's UNet, its unet/config.json without what the adapter's layers do not depend on.
 SDXL_UNET = {
@@ -27,8 +28,13 @@ SDXL_UNET = {
 }
 
 
-def empty_unet(source: str | None) -> UNet2DConditionModel:
+def empty_unet(source: str | None) -> "UNet2DConditionModel":
     """A UNet without weights (on the meta device): SDXL's, or of the base or UNet that `source` names."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    from ..generation.checks import check_source
+
     config = SDXL_UNET
     if source is not None:
         check_source("--unet", source)
@@ -58,12 +64,19 @@ def convert_checkpoint(
         image_encoder, local_image_encoder: repositories that the adapter's config shall name.
     Returns:
         One sentence about what was written.
+    Raises:
+        ValueError: `output` is not free or cannot be written, `source` is something else, damaged, or does not fit.
     """
+    from ..generation.outputs import check_place
+    from ..relation_conversion import adapter_from_released, local_encoder_from_open_clip
+    from ..relation_files import read_checkpoint, whole_folder
+    from .file_kinds import check_checkpoint
+    from .summary import summary
+
+    check_place("OUTPUT", output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"`{output}` exists already. Choose a new or empty folder.")
-    parent = output.absolute().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ValueError(f"the folder `{parent}` does not exist or is not writable. Create it first.")
+    check_checkpoint(source)
     checkpoint = read_checkpoint(source)
     keys = {str(key) for key in checkpoint}
     inner = checkpoint.get("state_dict", checkpoint)
@@ -82,8 +95,27 @@ def convert_checkpoint(
     else:
         raise ValueError(
             f"`{source}` is neither MS-Diffusion's adapter (groups image_proj, …) nor an open_clip checkpoint "
-            f"(visual.…); its first keys are {sorted(keys)[:3]}."
+            f"(visual.…), but: {summary(source)['kind']}; its first keys are {sorted(keys)[:3]}."
         )
     with whole_folder(output) as fresh:
         model.save_pretrained(fresh)
     return f"{output}: {kind}, {told}"
+
+
+@clean_errors
+def convert(
+    source: Annotated[Path, typer.Argument(help="ms_adapter.bin, or an open_clip / CLIPSelf checkpoint.")],
+    output: Annotated[Path, typer.Argument(help="New folder.")],
+    unet: Annotated[
+        str | None, typer.Option(help="Folder or repository of the base. Default: SDXL base 1.0's shape.")
+    ] = None,
+    image_encoder: Annotated[
+        str | None, typer.Option(help="Repository that the adapter's config will name. Default: none.")
+    ] = None,
+    local_image_encoder: Annotated[
+        str | None, typer.Option(help="As image-encoder, for local tokens. Default: none.")
+    ] = None,
+) -> None:
+    """Bring MS-Diffusion's adapter file or a CLIPSelf checkpoint into our folders (safetensors)."""
+    hide_bars()
+    typer.echo(convert_checkpoint(source, output, unet, image_encoder, local_image_encoder))

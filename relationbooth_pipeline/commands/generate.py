@@ -1,0 +1,145 @@
+"""`relationbooth generate`: a picture in which the user's objects do something together."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .errors import clean_errors
+from .terminal import denoising_progress, hide_bars, warn
+
+ILLUSTRATION_ONLY = "Illustration only: the miniature draws cartoons and has never seen a photo."
+
+
+@clean_errors
+def generate(
+    prompt: Annotated[str, typer.Option(help="The sentence, with a relation: 'a cat is hugging a bear'.")],
+    image: Annotated[
+        list[str] | None, typer.Option(help="Photo of an object, a file (no URL); repeat for each object.")
+    ] = None,
+    phrase: Annotated[
+        list[str] | None, typer.Option(help="Noun of each image as in the prompt, in the same order: cat.")
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Where each object goes: "x0,y0,x1,y1" in [0, 1], origin top left. Default: the RelationLoRA\'s '
+            "layout, else side by side."
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help="SDXL folder, Hub repository or .safetensors file.")] = "miniature",
+    adapter: Annotated[
+        str | None, typer.Option(help="Adapter folder or repository; none: without. Default: the model's own.")
+    ] = None,
+    adapter_weight_name: Annotated[str | None, typer.Option(help="MS-Diffusion's file there: ms_adapter.bin.")] = None,
+    image_encoder: Annotated[
+        str | None, typer.Option(help="CLIP vision model of the adapter. Default: what the adapter names.")
+    ] = None,
+    local_image_encoder: Annotated[
+        str | None, typer.Option(help="Dense CLIP for local tokens; none: without. Default: what the adapter names.")
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="RelationLoRA or style LoRA, PATH or PATH:WEIGHT, weight in [0, 10]; repeat for more. Default "
+            "weight: what the file suggests, else 1."
+        ),
+    ] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="What the picture should not show. Default: nothing.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: drawn, and kept in the PNG.")] = None,
+    count: Annotated[
+        int,
+        typer.Option(
+            help="Number of pictures, with the seeds SEED, SEED + 1, …; written to name.png, name_1.png, name_2.png, …"
+        ),
+    ] = 1,
+    height: Annotated[
+        int | None, typer.Option(help="Pixels, a multiple of 8 up to 4096. Default: the model's size.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="As height.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Up to 1000. Default: 30; the miniature's 25.")] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="In [0, 100]; up to 1: off. Default: 5; the miniature's 3.")
+    ] = None,
+    guidance_rescale: Annotated[float | None, typer.Option(help="In [0, 1]. Default: 0; the miniature's 0.5.")] = None,
+    image_prompt_scale: Annotated[
+        float | None,
+        typer.Option(help="How strongly the images act, in [0, 10]. Default: 0.6; the miniature's 1."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="The picture; a PNG that keeps all settings. A file of this name is replaced.")
+    ] = Path("relationbooth.png"),
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write references | boxes | results to this PNG. Default: no sheet.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="auto (float16; float32 on a CPU), float32, float16 or bfloat16.")
+    ] = "auto",
+    offload: Annotated[str, typer.Option(help="Low VRAM: none, model or sequential.")] = "none",
+) -> None:
+    """Generate a picture in which your objects do something together."""
+    from ..generation.outputs import check_apart, check_output, numbered
+    from ..generation.settings import GenerationSettings, parse_box, parse_lora
+
+    settings = GenerationSettings(
+        prompt=prompt,
+        model=model,
+        adapter=adapter,
+        adapter_weight_name=adapter_weight_name,
+        image_encoder=image_encoder,
+        local_image_encoder=local_image_encoder,
+        lora=[parse_lora(text) for text in lora or []],
+        image=image or [],
+        phrase=phrase or [],
+        box=[parse_box(text) for text in box] if box else None,
+        negative_prompt=negative_prompt,
+        seed=seed,
+        count=count,
+        height=height,
+        width=width,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        guidance_rescale=guidance_rescale,
+        image_prompt_scale=image_prompt_scale,
+        device=device,
+        dtype=dtype,
+        offload=offload,
+    )
+    images = settings.checked()
+    files = numbered(output, count)
+    targets = [("--output", file) for file in files] + ([] if sheet is None else [("--sheet", sheet)])
+    for flag, file in targets:
+        check_output(flag, file)
+    check_apart(targets, inputs=settings.image)
+
+    console = Console(stderr=True)
+    with console.status("loading models"):
+        hide_bars()
+        from ..generation.drawing import SHEET_PICTURES, draw_sheet, prepare, save
+
+        generation = prepare(settings, images)
+    for warning in generation.warnings:
+        warn(warning)
+    pictures = []
+    with denoising_progress() as on_step:
+        for index, file in enumerate(files):
+
+            def advance(done: int, steps: int, index: int = index) -> None:
+                on_step(index * steps + done, count * steps)
+
+            picture = generation.run(advance, index)
+            save(generation, picture, file, index)
+            pictures = [*pictures, picture][:SHEET_PICTURES]
+    for index, file in enumerate(files):
+        typer.echo(f"{file} (seed {settings.seed + index})")
+    if sheet is not None:
+        draw_sheet(generation, pictures, sheet, ILLUSTRATION_ONLY if generation.is_illustration else None)
+        typer.echo(str(sheet))
+    if generation.is_illustration:
+        console.print(
+            f"[yellow]{ILLUSTRATION_ONLY}[/] Name an SDXL model with --model for real pictures.", soft_wrap=True
+        )
