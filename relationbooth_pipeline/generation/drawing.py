@@ -108,9 +108,9 @@ def _beyond_miniature(generation: Generation) -> list[str]:
     side = pipe.default_sample_size * pipe.vae_scale_factor
     width, height = settings.width or side, settings.height or side
     if (width, height) != (side, side):
-        found.append(f"the miniature knows {side} × {side} pixels only: at {width} × {height} its pictures fall apart.")
+        found.append(f"the miniature knows {side} × {side} pixels only: {width} × {height} lies outside its training.")
     if len(generation.images) > MINIATURE_OBJECTS:
-        found.append(f"the miniature knows one or two objects only: of {len(generation.images)} it will lose some.")
+        found.append(f"the miniature knows one or two objects only: {len(generation.images)} lie outside its training.")
     unknown = unknown_words(pipe.tokenizer, [settings.prompt, settings.negative_prompt or "", *settings.phrase])
     if unknown:
         found.append(f"the miniature never saw these words and cannot draw them: {', '.join(unknown)}.")

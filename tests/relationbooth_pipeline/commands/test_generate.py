@@ -148,8 +148,8 @@ def test_a_phrase_that_the_prompt_does_not_hold_is_named(run, two):
     [
         ([], 2, []),
         (["--height", 64, "--width", 64], 1, []),
-        (["--width", 80], 2, ["knows 64 × 64 pixels only: at 80 × 64"]),
-        (["--height", 48], 3, ["knows 64 × 64 pixels only: at 64 × 48", "knows one or two objects only: of 3"]),
+        (["--width", 80], 2, ["knows 64 × 64 pixels only: 80 × 64 lies"]),
+        (["--height", 48], 3, ["knows 64 × 64 pixels only: 64 × 48 lies", "knows one or two objects only: 3 lie"]),
     ],
 )
 def test_the_miniature_says_what_lies_outside_its_training(run, world, size, objects, warnings):

@@ -1,5 +1,7 @@
 """Feature pictures show structure that is known beforehand."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 from relationbooth_pipeline import LocalImageEncoder
 from relationbooth_pipeline.commands.main import app
 from relationbooth_pipeline.sheets.features import PANEL, dense_map, feature_panels, principal_colors, token_map
+from relationbooth_pipeline.sheets.png_settings import read_png_settings
 from tests.tiny import photo, tiny_vision
 
 
@@ -107,6 +110,9 @@ def test_the_command_draws_a_sheet(towers):
     result = run(towers / "photo.png", *options(towers))
     assert result.exit_code == 0, result.output
     assert Image.open(towers / "f.png").height > PANEL
+    settings = read_png_settings(towers / "f.png")
+    assert settings["kind"] == "feature sheet" and settings["image"][0]["name"] == "photo.png"
+    assert str(towers) not in json.dumps(settings)
 
 
 def test_without_encoders_it_takes_the_miniature(towers):
@@ -118,6 +124,10 @@ def test_without_encoders_it_takes_the_miniature(towers):
     "changes, message",
     [
         ({"size": 100}, "`--size` must be a multiple of the patch size 14, at least 28, got 100."),
+        ({"size": 10**6}, "`--size` must be a whole number from 1 to 4096, got 1000000"),
+        ({"size": -28}, "`--size` must be a whole number"),
+        ({"output": "a" * 300 + ".png"}, "`--output`: a file cannot have this name"),
+        ({"image-encoder": "https://a.org/x"}, "`--image-encoder` does not read URLs"),
         ({"output": "f.jpg"}, "`--output` must end in .png"),
         ({"image-encoder": "nowhere"}, "`--image-encoder` must be a folder"),
         ({"device": "abacus"}, "`--device abacus` cannot be used"),
@@ -130,3 +140,11 @@ def test_refusals(towers, changes, message):
 
 def test_a_missing_image_is_refused(towers):
     assert "no image file at" in run(towers / "no.png", *options(towers)).output
+    assert "`IMAGE` does not read URLs" in run("https://a.org/cat.png", *options(towers)).output
+
+
+def test_the_photo_is_not_replaced(towers):
+    before = (towers / "photo.png").read_bytes()
+    result = run(towers / "photo.png", *options(towers, output=towers / "photo.png"))
+    assert result.exit_code == 1 and "`--output` would replace" in result.output
+    assert (towers / "photo.png").read_bytes() == before

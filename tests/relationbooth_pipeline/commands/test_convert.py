@@ -1,15 +1,18 @@
 """`relationbooth convert`: the released adapter and CLIPSelf's checkpoints."""
 
+import argparse
 import json
+import zipfile
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from relationbooth_pipeline import LocalImageEncoder, RelationAdapter
 from relationbooth_pipeline.commands.main import app
 from relationbooth_pipeline.relation_attention import cross_attention_layers
-from tests.tiny import tiny_adapter, tiny_pipeline, tiny_unet
+from tests.tiny import photo, tiny_adapter, tiny_pipeline, tiny_unet
 
 
 @pytest.fixture
@@ -90,3 +93,55 @@ def test_convert_open_clip_checkpoint(run, tmp_path):
     torch.save({"weight": torch.randn(2)}, "other.pt")
     result = run("convert", "other.pt", "elsewhere")
     assert result.exit_code == 1 and "neither MS-Diffusion's adapter" in result.output
+
+
+def written(name, folder):
+    """A file that somebody may take for a checkpoint."""
+    path = folder / name
+    if name.startswith("pickle"):
+        torch.save({"args": argparse.Namespace(a=1), "weight": torch.zeros(1)}, path)
+    elif name.startswith("picture"):
+        photo().save(path, format=name.removeprefix("picture_").partition(".")[0])
+    elif name.startswith("zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", "x")
+    elif name.startswith("lora"):
+        save_file({"unet.x.lora_A.weight": torch.zeros(2, 4), "unet.x.lora_B.weight": torch.zeros(4, 2)}, path)
+    else:
+        path.write_bytes(
+            {"page": b"<html><body>", "lfs": b"version https://git-lfs", "text": b"hi", "empty": b""}[name]
+        )
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("picture_PNG.bin", "but is a PNG picture."),
+        ("picture_JPEG.png", "but is a JPEG picture."),
+        ("picture_WEBP.pt", "but is a WEBP picture."),
+        ("zip.ckpt", "but is a ZIP archive (unpack it)."),
+        ("page", "but is a web page, not the file itself (download it again)."),
+        ("lfs", "but is a Git LFS pointer"),
+        ("text", "but is something else."),
+        ("empty", "but is an empty file (download it again)."),
+        ("lora.safetensors", "neither MS-Diffusion's adapter (groups image_proj, …) nor an open_clip checkpoint "
+         "(visual.…), but: LoRA;"),
+        ("pickle.pt", "cannot be read safely: it holds argparse.Namespace; only tensors are read"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_called_what_it_is(run, tmp_path, name, message):
+    result = run("convert", written(name, tmp_path), "ours")
+    assert result.exit_code == 1 and message in result.output, result.output
+    assert "weights_only" not in result.output and "Traceback" not in result.output
+    assert not (tmp_path / "ours").exists()
+
+
+def test_the_new_folder_is_checked_before_the_checkpoint_is_read(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("relationbooth_pipeline.relation_files.read_checkpoint", lambda path: 1 / 0)
+    torch.save({}, tmp_path / "x.pt")
+    for output, message in (("a" * 300, "cannot have this name"), ("no/ours", "does not exist"), ("x.pt", "exists")):
+        result = run("convert", "x.pt", output)
+        assert result.exit_code == 1 and message in result.output, result.output
+    result = run("convert", tmp_path, "ours")
+    assert result.exit_code == 1 and "is a folder. Name the checkpoint file" in result.output, result.output
