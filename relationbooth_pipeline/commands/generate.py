@@ -134,10 +134,11 @@ def generate(
             picture = generation.run(advance, index)
             save(generation, picture, file, index)
             pictures = [*pictures, picture][:SHEET_PICTURES]
-    for index, file in enumerate(files):
-        typer.echo(f"{file} (seed {settings.seed + index})")
     if sheet is not None:
         draw_sheet(generation, pictures, sheet, ILLUSTRATION_ONLY if generation.is_illustration else None)
+    for index, file in enumerate(files):  # told last: a closed pipe costs no file
+        typer.echo(f"{file} (seed {settings.seed + index})")
+    if sheet is not None:
         typer.echo(str(sheet))
     if generation.is_illustration:
         console.print(

@@ -40,7 +40,7 @@ def summary(path: str | Path) -> dict[str, Any]:
     if kind is None and path.suffix.lower() in PICKLE_SUFFIXES:
         return _checkpoint(path, read_checkpoint(path))
     kinds = f"a folder, .png, .safetensors or {', '.join(PICKLE_SUFFIXES)}"
-    raise ValueError(f"`{path}` must be {kinds}, got {f'{kind}' if kind else repr(path.suffix)}.")
+    raise ValueError(f"`{path}` must be {kinds}, got {kind or repr(path.suffix)}.")
 
 
 def _folder(path: Path) -> dict[str, Any]:

@@ -24,6 +24,8 @@ def contact_sheet(
         image_prompts, phrases, boxes: one entry per object; boxes XYXY in [0, 1]. All may be empty.
         results: label → generated picture, all of one size.
         note: printed below the prompt, e.g. that the picture is an illustration only.
+    Returns:
+        RGB, 512 pixels a panel in height.
     """
     first = next(iter(results.values()))
     width = max(1, round(PANEL * first.width / first.height))
@@ -84,7 +86,8 @@ def _boxes(boxes: Sequence[Sequence[float]], phrases: Sequence[str], width: int)
     return panel
 
 
-def font(size: int):
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font at `size` pixels."""
     return ImageFont.load_default(size)
 
 
@@ -98,6 +101,7 @@ def _shortened(text: str, size: int, width: int) -> str:
 
 
 def wrapped(text: str, size: int, width: int) -> list[str]:
+    """`text` in lines of at most `width` pixels at font size `size`; a longer word is cut and ends in "…"."""
     face, lines = font(size), [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

@@ -67,7 +67,7 @@ def feature_panels(
 
     Args:
         image_encoder: a plain CLIP tower, loaded as a `LocalImageEncoder`, which reads any tower densely.
-        size: side of the input for dense features, pixels.
+        size: side of the input for dense features, pixels; a multiple of both encoders' patch size.
     """
     maps = [
         ("image tokens", token_map(image_encoder, image)),

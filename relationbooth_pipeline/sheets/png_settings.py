@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, PngImagePlugin
 
@@ -10,8 +11,12 @@ from ..relation_files import whole_file
 SETTINGS_KEY = "relationbooth"
 
 
-def save_png(image: Image.Image, path: str | Path, settings: dict | None = None) -> None:
-    """Write a PNG whole or not at all, with `settings` in its `relationbooth` text chunk."""
+def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any] | None = None) -> None:
+    """Write a PNG whole or not at all, with `settings` in its `relationbooth` text chunk.
+
+    Args:
+        settings: JSON-ready; its `kind` says what the picture is ("generated picture", "sheet", …).
+    """
     path = Path(path)
     chunks = PngImagePlugin.PngInfo()
     if settings is not None:
@@ -21,7 +26,7 @@ def save_png(image: Image.Image, path: str | Path, settings: dict | None = None)
         image.save(temporary, format="PNG", pnginfo=chunks)
 
 
-def read_png_settings(path: str | Path) -> dict | None:
+def read_png_settings(path: str | Path) -> dict[str, Any] | None:
     """Settings that `save_png` wrote; None for a PNG without them.
 
     Raises:

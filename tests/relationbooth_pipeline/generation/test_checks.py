@@ -1,9 +1,12 @@
 """What may be typed, and where pictures may go: laws of the checks that need no model."""
 
+import ast
 import math
+from pathlib import Path
 
 import pytest
 
+from relationbooth_pipeline import generation
 from relationbooth_pipeline.generation.checks import LIMITS, check_number, check_source, refuse_url
 from relationbooth_pipeline.generation.outputs import check_apart, check_output, numbered
 from relationbooth_pipeline.generation.settings import GenerationSettings, parse_lora
@@ -108,3 +111,15 @@ def test_outputs_are_apart_whatever_they_are_called(tmp_path):
         check_apart([("--output", one), ("--sheet", same)])
     with pytest.raises(ValueError, match="`--output` would replace"):
         check_apart([("--output", one)], inputs=[same])
+
+
+def test_generation_knows_no_command_line():
+    """So that an app or an evaluation program can use it."""
+    for file in Path(generation.__path__[0]).glob("*.py"):
+        nodes = [
+            n
+            for n in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(n, (ast.Import, ast.ImportFrom))
+        ]
+        found = {(getattr(n, "module", None) or n.names[0].name).partition(".")[0] for n in nodes}
+        assert not found & {"typer", "rich", "click"}, file
