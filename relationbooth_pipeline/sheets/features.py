@@ -30,7 +30,7 @@ def principal_colors(features: torch.Tensor) -> torch.Tensor:
         float32, (h, w, 3).
     """
     height, width = features.shape[-2:]
-    rows = features.flatten(1).T.double()
+    rows = features.flatten(1).T.cpu().double()  # not every accelerator has float64
     rows = rows - rows.mean(0)
     directions = torch.linalg.svd(rows, full_matrices=False).Vh[:3]
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
