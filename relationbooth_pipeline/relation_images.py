@@ -1,7 +1,12 @@
-"""Image prompts from files and PIL images: opened safely, made RGB, squashed and normalised for CLIP."""
+"""Image prompts and masks from files, PIL images and arrays: opened safely, made RGB or boolean, prepared for CLIP."""
 
+import os
+import re
+import reprlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,55 +16,168 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # an allow list: other 
 MAX_SIDE = 16_384  # pixels; a 16k × 16k RGB image already takes 768 MiB
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenAI CLIP, used by every CLIP image processor
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+MASK_TOPS = (1, 255, 65535)  # what "all inside" is in arrays of flags, of bytes, and of 16-bit greys
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")  # a drive of Windows is one letter
 
 
-def is_image(value) -> bool:
-    return isinstance(value, (str, Image.Image)) or hasattr(value, "__fspath__")
+class _ShortRepr(reprlib.Repr):
+    """`repr` for messages: long texts and lists are cut, arrays tell their shape instead of their numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxstring = self.maxother = 120
+        self.maxlist = self.maxtuple = 8
+        self.maxlevel = 3
+
+    def repr_Tensor(self, value, level) -> str:
+        return f"<{type(value).__name__} of shape {tuple(value.shape)}>"
+
+    repr_ndarray = repr_Parameter = repr_Tensor
 
 
-def open_image(source) -> Image.Image:
-    """An upright RGB image from a path, a `Path` or a PIL image.
+short_repr = _ShortRepr().repr
 
-    EXIF rotation is applied; transparency is laid over white; CMYK, grey, palette and 16-bit images are converted.
+
+def is_image(value: Any) -> bool:
+    """Whether `value` is a path or a PIL image, by its type alone."""
+    return isinstance(value, (str, Image.Image, os.PathLike))
+
+
+def open_image(source: str | os.PathLike | Image.Image) -> Image.Image:
+    """An upright RGB image from a path or a PIL image.
+
+    EXIF rotation is applied; transparency is laid over white; CMYK, grey, palette and 16-bit images are converted. Of a
+    JPEG with further pictures inside (phones store previews and depth maps so) the first is taken.
 
     Raises:
         ValueError: not an image, truncated, animated, a side over `MAX_SIDE`, or a decompression bomb.
     """
-    name = "the image" if isinstance(source, Image.Image) else f"`{source}`"
+    return _opened(source, "an image prompt must be a path or a PIL image", _rgb)
+
+
+def read_mask(source: str | os.PathLike | Image.Image | np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Boolean mask from a path, a PIL image, an array or a tensor; where it is above half is inside.
+
+    Of a picture, alpha decides where it parts the picture (white or a cut-out on transparent), else brightness does.
+    Half is half of 1, 255 or 65535: of the least that the brightest value does not exceed.
+
+    Args:
+        source: arrays and tensors are (H, W): bool, integers or floats.
+    Returns:
+        bool, (H, W); perhaps without a pixel inside.
+    Raises:
+        ValueError: as `open_image`, another number of dimensions, or numbers that are negative, above 65535 or NaN.
+    """
+    if isinstance(source, torch.Tensor):  # numpy reads neither other devices nor bfloat16
+        source = source.detach().cpu()
+        source = (source.float() if source.is_floating_point() else source).numpy()
+    if isinstance(source, np.ndarray):
+        if source.ndim != 2 or min(source.shape) < 1:
+            raise ValueError(f"a mask must be two-dimensional (H, W), got shape {source.shape}. Give one per object.")
+        return torch.from_numpy(_above_half(source))
+    rule = "a mask must be a path, a PIL image, an array or a tensor"
+    return torch.from_numpy(_opened(source, rule, _inside))
+
+
+def _opened(source, rule: str, read: Callable[[Image.Image, str], Any]):
+    """`read(image, its name for messages)`; the file is open meanwhile."""
     if isinstance(source, Image.Image):
-        return _rgb(source, name)
-    if not isinstance(source, (str, Path)):
-        raise ValueError(f"an image prompt must be a path or a PIL image, got {type(source).__name__}.")
-    if not Path(source).is_file():
-        raise ValueError(f"no image file at {name}. Check the path.")
+        name, file = "the image", None
+    elif isinstance(source, (str, os.PathLike)):
+        name, file = f"`{_cut(str(source))}`", _existing(source, rule)
+    else:
+        raise ValueError(f"{rule}, got {_kind(source)}.")
     try:
+        if file is None:
+            return read(source, name)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source, formats=FORMATS) as image:
-                return _rgb(image, name)
+            with Image.open(file, formats=FORMATS) as image:
+                return read(image, name)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is too large to open safely ({error}). Shrink it first.") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(
-            f"{name} is not a readable image ({error}). Use an intact {', '.join(FORMATS)} file."
+            f"{name} is not a readable image ({_cut(str(error))}). Use an intact {', '.join(FORMATS)} file."
         ) from error
 
 
-def _rgb(image: Image.Image, name: str) -> Image.Image:
-    if getattr(image, "n_frames", 1) > 1:
-        raise ValueError(f"{name} is animated ({image.n_frames} frames). Save the one frame you mean.")
+def _existing(source: str | os.PathLike, rule: str) -> Path:
+    file, name = Path(source), _cut(str(source))
+    try:
+        found = file.is_file()
+    except OSError:  # a name longer than the disk allows
+        found = False
+    if found:
+        return file
+    if _URL.match(str(source)):
+        raise ValueError(f"{rule}, got the address `{name}`. Download it first, e.g. by `diffusers.utils.load_image`.")
+    raise ValueError(f"no image file at `{name}`. Check the path.")
+
+
+def _kind(value) -> str:
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return f"{short_repr(value)}. Turn it into a PIL image"
+    return type(value).__name__
+
+
+def _cut(text: str, longest: int = 200) -> str:
+    return text if len(text) <= longest else f"{text[: longest // 2]}…{text[-longest // 2 :]}"
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # Pillow's name of JPEGs with further pictures
+        kind = f"has {frames} pages" if image.format == "TIFF" else f"is animated ({frames} frames)"
+        raise ValueError(f"{name} {kind}. Save the one picture you mean.")
     if min(image.size) < 1 or max(image.size) > MAX_SIDE:
         raise ValueError(f"{name} must have sides from 1 to {MAX_SIDE} pixels, got {image.width}×{image.height}.")
-    image = ImageOps.exif_transpose(image)
+    return ImageOps.exif_transpose(image)
+
+
+def _with_alpha(image: Image.Image) -> Image.Image | None:
+    """RGBA, or None when nothing can be transparent."""
+    if image.mode == "La":  # Pillow turns it into LA alone
+        image = image.convert("LA")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa"):
+        return image.convert("RGBA")
+    return None
+
+
+def _rgb(image: Image.Image, name: str) -> Image.Image:
+    image = _upright(image, name)
     if image.mode.startswith("I") or image.mode == "F":  # Pillow clips these to white instead of scaling them
         values = np.asarray(image, dtype=np.float64)
         if image.mode != "F":
             values = values * (255 / 65535)
         image = Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if (transparent := _with_alpha(image)) is not None:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), transparent)
     return image.convert("RGB")
+
+
+def _inside(image: Image.Image, name: str) -> np.ndarray:
+    image = _upright(image, name)
+    if (transparent := _with_alpha(image)) is not None:
+        opaque = np.asarray(transparent)[..., 3] > 127
+        if opaque.any() and not opaque.all():
+            return opaque
+        image = transparent.convert("RGB")  # the colours as stored, not over white
+    if image.mode.startswith("I") or image.mode == "F":
+        return _above_half(np.asarray(image))
+    return _above_half(np.asarray(image.convert("L")))
+
+
+def _above_half(values: np.ndarray) -> np.ndarray:
+    if values.dtype == bool:
+        return values.copy()
+    if not np.issubdtype(values.dtype, np.integer) and not np.issubdtype(values.dtype, np.floating):
+        raise ValueError(f"a mask must hold booleans or numbers, got {values.dtype}.")
+    low, high = values.min(), values.max()
+    top = next((top for top in MASK_TOPS if high <= top), None)  # None for NaN too
+    if top is None or low < 0:
+        raise ValueError(f"a mask must hold numbers from 0 to 1, 255 or {MASK_TOPS[-1]}, got {low:g} to {high:g}.")
+    return values > top / 2
 
 
 def clip_pixels(images: list[Image.Image], size: int, squash_size: int) -> torch.Tensor:
@@ -68,6 +186,9 @@ def clip_pixels(images: list[Image.Image], size: int, squash_size: int) -> torch
     Each image is squashed to `squash_size`² ignoring its aspect ratio, then resized to `size`² (both bicubic), and
     normalised with CLIP's mean and deviation. No centre crop: the object may reach the border.
 
+    Args:
+        images: R upright RGB images.
+        size, squash_size: pixels.
     Returns:
         float32, (R, 3, size, size).
     """

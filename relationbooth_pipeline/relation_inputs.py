@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .relation_images import is_image, open_image
+from .relation_images import is_image, open_image, short_repr
 
 
 @dataclass
@@ -92,38 +92,55 @@ class ImagePromptInputs:
 
 
 def images_per_sample(image_prompts, batch_size: int) -> list[list[Image.Image]]:
-    """Opened RGB images, one list per prompt, from one image, a list (one prompt), or a list of lists (a batch)."""
+    """Opened RGB images, one list per prompt, from one image, a list (one prompt), or a list of lists (a batch).
+
+    Raises:
+        ValueError: something that is no path and no PIL image, no image at all, or another number of lists than prompts.
+    """
     if is_image(image_prompts):
         image_prompts = [image_prompts]
-    if not isinstance(image_prompts, (list, tuple)) or not image_prompts:
+    if not isinstance(image_prompts, (list, tuple)):
         raise ValueError(
-            f"`image_prompts` must be a list of images, or one such list per prompt, got "
-            f"{type(image_prompts).__name__} "
-            "that is empty or no list. Leave it out to generate without image prompts."
+            f"`image_prompts` must be a list of paths or PIL images, or one such list per prompt, got "
+            f"{short_repr(image_prompts)}. Turn arrays and tensors into PIL images."
         )
-    samples = per_sample("image_prompts", image_prompts, batch_size, nested=not is_image(image_prompts[0]))
+    samples = per_sample("image_prompts", image_prompts, batch_size, _is_nested(image_prompts))
     for i, sample in enumerate(samples):
-        if not isinstance(sample, (list, tuple)) or not all(map(is_image, sample)):
-            raise ValueError(f"`image_prompts` of prompt {i} must be a list of paths or PIL images, got {sample!r}.")
+        wrong = next((image for image in sample if not is_image(image)), None)
+        if not all(map(is_image, sample)):
+            raise ValueError(
+                f"`image_prompts` of prompt {i} must be paths or PIL images, got {short_repr(wrong)}. Turn arrays and "
+                "tensors into PIL images."
+            )
     if not any(samples):
         raise ValueError("`image_prompts` holds no image. Leave it out to generate without image prompts.")
     return [[open_image(image) for image in sample] for sample in samples]
 
 
 def phrases_per_sample(phrases, counts: Sequence[int]) -> list[list[str]]:
-    """One phrase per image prompt."""
+    """One phrase per image prompt.
+
+    Args:
+        counts: image prompts of each prompt.
+    Raises:
+        ValueError: no text, an empty one, or another number than image prompts.
+    """
     if isinstance(phrases, str):
         phrases = [phrases]
     if not isinstance(phrases, (list, tuple)):
-        raise ValueError(f"`phrases` must name each image prompt (its noun, e.g. 'cat'), got {phrases!r}.")
-    nested = not any(isinstance(phrase, str) for phrase in phrases)
-    samples = [list(sample) for sample in per_sample("phrases", phrases, len(counts), nested)]
-    check_counts("phrases", samples, counts)
+        raise ValueError(f"`phrases` must name each image prompt (its noun, e.g. 'cat'), got {short_repr(phrases)}.")
+    samples = [list(sample) for sample in per_sample("phrases", phrases, len(counts), _is_nested(phrases))]
     for sample in samples:
         for phrase in sample:
             if not isinstance(phrase, str) or not phrase.strip():
-                raise ValueError(f"`phrases` must be non-empty text, got {phrase!r}.")
+                raise ValueError(f"`phrases` must be non-empty text, got {short_repr(phrase)}.")
+    check_counts("phrases", samples, counts)
     return samples
+
+
+def _is_nested(values: Sequence) -> bool:
+    """Whether `values` holds one list per prompt; a mixture counts as flat, and its lists are then refused."""
+    return bool(values) and all(isinstance(value, (list, tuple)) for value in values)
 
 
 def scales_per_sample(scale, counts: Sequence[int]) -> list[list[float]]:
@@ -138,7 +155,7 @@ def scales_per_sample(scale, counts: Sequence[int]) -> list[list[float]]:
         ]
         check_counts("image_prompt_scale", samples, counts)
     if not all(np.isfinite(value) for sample in samples for value in sample):
-        raise ValueError(f"`image_prompt_scale` must be finite, got {scale!r}.")
+        raise ValueError(f"`image_prompt_scale` must be finite, got {short_repr(scale)}.")
     return samples
 
 
@@ -184,4 +201,4 @@ def numbers(name: str, values) -> list[float]:
     try:
         return [float(value) for value in values]
     except (TypeError, ValueError) as error:
-        raise ValueError(f"`{name}` must hold numbers, got {values!r}.") from error
+        raise ValueError(f"`{name}` must hold numbers, got {short_repr(values)}.") from error

@@ -1,14 +1,20 @@
-"""Layouts when nobody gives boxes: side by side, or where the text attention of each phrase lies.
+"""Layouts when nobody gives boxes: side by side, or where the text attention of each phrase lies; phrases in prompts.
 
 Shape letters: B batch, N objects, L tokens per object, P = h·w positions, H heads, T text tokens.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 
 import torch
+from diffusers.utils import logging
 
+from .relation_images import short_repr
 from .relation_regions import token_masks
+
+logger = logging.get_logger(__name__)
 
 
 def side_by_side(count: int) -> list[list[float]]:
@@ -58,52 +64,68 @@ class AutomaticLayout:
         return token_masks(regions, self.tokens_per_object, self.background_tokens)
 
 
-_PUNCTUATION = ".!?,:"
+def phrase_places(phrases: Sequence[str], prompt: str) -> list[tuple[int, int] | None]:
+    """Characters [start, end) of the prompt that are each phrase's own, None when it has no place of its own.
+
+    A phrase is found as whole words in any case: what stands beside it is no letter, digit, mark or `_`, so quotes,
+    brackets, `;` and `'s` may, but "cat" is not in "cat-like". One of `. ! ? , :` may stand between its words, and a hyphenated word that ends in a word
+    of the phrase belongs to it whole ("hot-dog" for "dog"; golden case `phrase_idx`). Longer phrases choose first, and
+    no two share a character: the k-th repetition of a phrase gets its k-th occurrence, and "bear" is not looked for
+    within "polar bear" when that is another phrase.
+    """
+    places: list[tuple[int, int] | None] = [None] * len(phrases)
+    for i in sorted(range(len(phrases)), key=lambda i: -len(phrases[i])):
+        taken = [place for place in places if place is not None]
+        free = (m for m in _occurrences(phrases[i], prompt) if all(m[1] <= start or end <= m[0] for start, end in taken))
+        places[i] = next(free, None)
+    return places
 
 
-def _bare(word: str) -> str:
-    return word[:-1] if word and word[-1] in _PUNCTUATION else word
+def missing_phrases(phrases: Sequence[str], prompt: str) -> list[str]:
+    """Phrases that `phrase_places` does not find."""
+    return [phrase for phrase, place in zip(phrases, phrase_places(phrases, prompt)) if place is None]
+
+
+def warn_of_missing_phrases(phrases: Sequence[Sequence[str]], prompts: Sequence[str]) -> None:
+    """Log a warning for every prompt that does not name its image prompts; one list of phrases a prompt."""
+    for sample, prompt in zip(phrases, prompts):
+        if missing := missing_phrases(sample, prompt):
+            logger.warning(
+                f"the prompt {short_repr(prompt)} does not say {', '.join(map(repr, missing))}: the text asks for "
+                "other things than the image prompts show. Use the same words in both."
+            )
+
+
+def token_offsets(tokenizer, prompt: str) -> list[tuple[int, int]]:
+    """Characters [start, end) of each token of the whole prompt, (0, 0) for start and end token."""
+    return tokenizer(prompt, return_offsets_mapping=True, verbose=False).offset_mapping
 
 
 def phrase_span(
-    phrase: str, prompt: str, count_tokens: Callable[[str], int], skip: int = 0, last_word_only: bool = False
+    phrase: str, prompt: str, offsets: Sequence[tuple[int, int]], skip: int = 0, last_word_only: bool = False
 ) -> tuple[int, int]:
     """[start, end) of `phrase` among the prompt's tokens, position 0 being the start token; (0, 0) when absent.
 
-    Words are split at white space and compared case-sensitively; one trailing character of `. ! ? , :` of a prompt word
-    is ignored, and a hyphenated word that ends in the phrase's word matches whole. (Golden case `phrase_idx`.)
+    The tokens are those that hold a character of the phrase, by the rule of `phrase_places` (golden case `phrase_idx`).
 
     Args:
-        count_tokens: number of tokens of one word, without start and end token.
+        offsets: of `token_offsets`.
         skip: number of earlier occurrences to pass over.
         last_word_only: span of the phrase's last word.
-    Departs from the reference: passing over an occurrence advances the token count, so later spans are not early.
+    Departs from the reference: it compares words case-sensitively and sees no phrase beside other punctuation; its
+    spans after a skipped occurrence are early.
     """
-    wanted, words = phrase.split(), prompt.split()
-    if not wanted:
-        return 0, 0
-
-    def matches(word: str, target: str) -> bool:
-        bare = _bare(word)
-        return bare == target or f"-{target}" in bare
-
-    for first in range(len(words) - len(wanted) + 1):
-        window = words[first : first + len(wanted)]
-        if not all(map(matches, window, wanted)):
-            continue
-        if skip:
-            skip -= 1
-            continue
-        start = 1 + sum(count_tokens(word) for word in words[:first])
-        inner = sum(count_tokens(word) for word in window[:-1])
-        end = start + inner + count_tokens(_bare(window[-1]))
-        return (start + inner if last_word_only else start), end
-    return 0, 0
+    place = next(itertools.islice(_occurrences(phrase, prompt), skip, None), None)
+    if place is not None and last_word_only:
+        place = place[1] - len(prompt[slice(*place)].split()[-1]), place[1]
+    return _tokens(place, offsets)
 
 
-def phrase_spans(phrases: Sequence[str], prompt: str, count_tokens: Callable[[str], int]) -> list[tuple[int, int]]:
-    """Spans of several phrases of one prompt: the k-th repetition of a phrase asks for its k-th occurrence."""
-    return [phrase_span(p, prompt, count_tokens, skip=list(phrases[:i]).count(p)) for i, p in enumerate(phrases)]
+def phrase_spans(
+    phrases: Sequence[str], prompt: str, offsets: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Spans, as `phrase_span`'s, of several phrases of one prompt that share no place; see `phrase_places`."""
+    return [_tokens(place, offsets) for place in phrase_places(phrases, prompt)]
 
 
 def prompt_spans(pipe, phrases: Sequence[Sequence[str]], prompt: str | Sequence[str]) -> torch.Tensor:
@@ -119,7 +141,8 @@ def prompt_spans(pipe, phrases: Sequence[Sequence[str]], prompt: str | Sequence[
     samples = []
     for sample, text in zip(phrases, prompts):
         text = pipe.maybe_convert_prompt(text, pipe.tokenizer)
-        spans = phrase_spans(sample, text, lambda word: len(pipe.tokenizer(word).input_ids) - 2)
+        converted = pipe.maybe_convert_prompt(list(sample), pipe.tokenizer)  # textual inversions of several vectors
+        spans = phrase_spans(converted, text, token_offsets(pipe.tokenizer, text))
         for phrase, (start, end) in zip(sample, spans):
             if not 0 < start < end < pipe.tokenizer.model_max_length:
                 raise ValueError(
@@ -130,11 +153,23 @@ def prompt_spans(pipe, phrases: Sequence[Sequence[str]], prompt: str | Sequence[
     return torch.nn.utils.rnn.pad_sequence(samples, batch_first=True)
 
 
-def missing_phrases(phrases: Sequence[str], prompt: str) -> list[str]:
-    """Phrases that `prompt` does not hold as whole words, in any case and with any white space between them."""
+def _tokens(place: tuple[int, int] | None, offsets: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    inside = [i for i, (start, end) in enumerate(offsets) if place and start < place[1] and end > place[0]]
+    return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
-    def found(phrase: str) -> bool:
-        words = r"\s+".join(map(re.escape, phrase.split()))
-        return re.search(rf"(?<!\w){words}(?!\w)", prompt, re.IGNORECASE) is not None
 
-    return [phrase for phrase in phrases if not found(phrase)]
+def _occurrences(phrase: str, prompt: str) -> Iterator[tuple[int, int]]:
+    """Places of a phrase, left to right, that share no character with one another."""
+    words = [rf"(?:\w+-)*{re.escape(word)}" for word in phrase.split()]
+    pattern, start = re.compile(r"[.!?,:]?\s+".join(words), re.IGNORECASE), 0
+    while words and (found := pattern.search(prompt, start)):
+        before, after = prompt[: found.start()][-1:], prompt[found.end() :]
+        if _in_word(before) or _in_word(after[:1]) or (after[:1] == "-" and _in_word(after[1:2])):
+            start = found.start() + 1
+        else:
+            yield found.span()
+            start = found.end()
+
+
+def _in_word(character: str) -> bool:
+    return character == "_" or unicodedata.category(character or " ")[0] in "LMN"

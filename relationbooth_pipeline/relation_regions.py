@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .relation_images import is_image, open_image
+from .relation_images import read_mask, short_repr
 from .relation_inputs import check_counts, depth, numbers, per_sample
 
 
@@ -104,7 +104,7 @@ def boxes_per_sample(boxes, counts: Sequence[int]) -> list[list[list[float]]]:
     """XYXY boxes in [0, 1], one per image prompt."""
     boxes = boxes.tolist() if hasattr(boxes, "tolist") else boxes
     if not isinstance(boxes, (list, tuple)):
-        raise ValueError(f"`boxes` must be a list of [x0, y0, x1, y1], one per image prompt, got {boxes!r}.")
+        raise ValueError(f"`boxes` must be a list of [x0, y0, x1, y1], one per image prompt, got {short_repr(boxes)}.")
     nested = depth(boxes) > 2
     samples = [[numbers("boxes", box) for box in sample] for sample in per_sample("boxes", boxes, len(counts), nested)]
     check_counts("boxes", samples, counts)
@@ -127,7 +127,11 @@ def check_box(box: Sequence[float]) -> None:
 
 
 def masks_per_sample(masks, counts: Sequence[int]) -> list[list[torch.Tensor]]:
-    """Boolean masks (H, W), one per image prompt, from arrays, tensors or images; non-zero (above half) is inside."""
+    """Boolean masks (H, W), one per image prompt, in every form that `read_mask` reads.
+
+    Raises:
+        ValueError: a mask that cannot be read or covers nothing, or another number than image prompts.
+    """
     if not isinstance(masks, (list, tuple)):
         raise ValueError(f"`masks` must be a list of masks, one per image prompt, got {type(masks).__name__}.")
     nested = isinstance(masks[0], (list, tuple)) if masks else False
@@ -137,13 +141,10 @@ def masks_per_sample(masks, counts: Sequence[int]) -> list[list[torch.Tensor]]:
 
 
 def _mask(mask) -> torch.Tensor:
-    if isinstance(mask, torch.Tensor):  # numpy reads neither other devices nor bfloat16
-        mask = mask.detach().cpu()
-        mask = (mask.float() if mask.is_floating_point() else mask).numpy()
-    values = np.asarray(open_image(mask).convert("L") if is_image(mask) else mask)
-    if values.ndim != 2 or min(values.shape) < 1:
-        raise ValueError(f"`masks` must be two-dimensional (H, W), got shape {values.shape}.")
-    inside = torch.from_numpy(values > (127 if values.dtype == np.uint8 and values.max() > 1 else 0.5))
+    try:
+        inside = read_mask(mask)
+    except ValueError as error:
+        raise ValueError(f"`masks`: {error}") from error
     if not inside.any():
         raise ValueError("`masks` must each cover at least one pixel, got an empty mask.")
     return inside

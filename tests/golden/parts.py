@@ -166,20 +166,36 @@ def check_image_encoder(case: Case) -> None:
         case.compare(name, torch.cat([background.expand(batch, -1, -1), objects], dim=1))
 
 
+def _offsets(prompt: str, counts: dict[str, int], expected: int) -> list[tuple[int, int]]:
+    """Characters of every token of a recorded prompt, start and end token included; a word's tokens share its own."""
+    pieces = re.finditer(r"'s|[^\W\d_]+|[^\s\w]+", prompt)  # CLIP splits so before its byte-pair encoding
+    offsets = [(0, 0), *(piece.span() for piece in pieces for _ in range(counts.get(piece[0], 1))), (0, 0)]
+    if len(offsets) != expected:
+        raise ValueError(f"{prompt!r} was recorded with {expected} tokens, not {len(offsets)}.")
+    return offsets
+
+
 def check_phrase_idx(case: Case) -> None:
-    counts = {word: len(ids) - 2 for word, ids in case.config["word_encodings"].items()}
+    """Spans of the reference, but for the phrases that it does not see: in another case, beside other punctuation."""
+    encodings = {word: ids[1:-1] for word, ids in case.config["word_encodings"].items()}
+    counts = {word: len(ids) for word, ids in encodings.items()}
     for i, item in enumerate(case.config["items"]):
-        options = item["kwargs"]
+        options, ids = item["kwargs"], item["prompt_input_ids"]
         span = phrase_span(
             item["phrase"],
             item["prompt"],
-            counts.__getitem__,
+            _offsets(item["prompt"], counts, len(ids)),
             skip=options.get("num", 0),
             last_word_only=options.get("get_last_word", False),
         )
+        label = f"items.{i} {item['phrase']!r}"
+        if item["span"] == [0, 0] and span != (0, 0):
+            case.compare_exactly(f"{label}, its own tokens", ids[slice(*span)], encodings[item["phrase"].lower()])
         # A skipped occurrence leaves the reference's counter behind; what it should say is recorded in `lists`.
-        if not options.get("num") or span == (0, 0):
-            case.compare_exactly(f"items.{i} {item['phrase']!r}", list(span), item["span"])
+        elif not options.get("num") or span == (0, 0):
+            case.compare_exactly(label, list(span), item["span"])
     for i, item in enumerate(case.config["lists"]):
-        spans = phrase_spans(item["phrases"], item["prompt"], counts.__getitem__)
+        spans = phrase_spans(
+            item["phrases"], item["prompt"], _offsets(item["prompt"], counts, len(item["prompt_input_ids"]))
+        )
         case.compare_exactly(f"lists.{i} {item['phrases']}", [list(span) for span in spans], item["spans_intended"])
