@@ -95,7 +95,7 @@ def images_per_sample(image_prompts, batch_size: int) -> list[list[Image.Image]]
     """Opened RGB images, one list per prompt, from one image, a list (one prompt), or a list of lists (a batch).
 
     Raises:
-        ValueError: something that is no path and no PIL image, no image at all, or another number of lists than prompts.
+        ValueError: something that is no path and no PIL image, no image at all, or not one list per prompt.
     """
     if is_image(image_prompts):
         image_prompts = [image_prompts]

@@ -68,15 +68,17 @@ def phrase_places(phrases: Sequence[str], prompt: str) -> list[tuple[int, int] |
     """Characters [start, end) of the prompt that are each phrase's own, None when it has no place of its own.
 
     A phrase is found as whole words in any case: what stands beside it is no letter, digit, mark or `_`, so quotes,
-    brackets, `;` and `'s` may, but "cat" is not in "cat-like". One of `. ! ? , :` may stand between its words, and a hyphenated word that ends in a word
-    of the phrase belongs to it whole ("hot-dog" for "dog"; golden case `phrase_idx`). Longer phrases choose first, and
-    no two share a character: the k-th repetition of a phrase gets its k-th occurrence, and "bear" is not looked for
-    within "polar bear" when that is another phrase.
+    brackets, `;` and `'s` may, but "cat" is not in "cat-like". One of `. ! ? , :` may stand between its words, and a
+    hyphenated word that ends in a word of the phrase belongs to it whole ("hot-dog" for "dog"; golden case
+    `phrase_idx`). Longer phrases choose first, and no two share a character: the k-th repetition of a phrase gets its
+    k-th occurrence, and "bear" is not looked for within "polar bear" when that is another phrase.
     """
     places: list[tuple[int, int] | None] = [None] * len(phrases)
     for i in sorted(range(len(phrases)), key=lambda i: -len(phrases[i])):
         taken = [place for place in places if place is not None]
-        free = (m for m in _occurrences(phrases[i], prompt) if all(m[1] <= start or end <= m[0] for start, end in taken))
+        free = (
+            m for m in _occurrences(phrases[i], prompt) if all(m[1] <= start or end <= m[0] for start, end in taken)
+        )
         places[i] = next(free, None)
     return places
 
@@ -121,9 +123,7 @@ def phrase_span(
     return _tokens(place, offsets)
 
 
-def phrase_spans(
-    phrases: Sequence[str], prompt: str, offsets: Sequence[tuple[int, int]]
-) -> list[tuple[int, int]]:
+def phrase_spans(phrases: Sequence[str], prompt: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Spans, as `phrase_span`'s, of several phrases of one prompt that share no place; see `phrase_places`."""
     return [_tokens(place, offsets) for place in phrase_places(phrases, prompt)]
 

@@ -10,6 +10,12 @@ from .errors import clean_errors
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 METADATA = "metadata.jsonl"  # `triplets.METADATA`, whose import brings torch
 Folder = Annotated[Path, typer.Argument(help=f"Folder with {METADATA}, or in the released layout (prompts.json).")]
+Predicate = Annotated[
+    str | None,
+    typer.Option(
+        help="The relation's words where a sample names none. Default (released layout only): by the sentence."
+    ),
+]
 
 
 @app.command()
@@ -22,6 +28,7 @@ def check(
     fix: Annotated[
         bool, typer.Option(help=f"Put clearly swapped keypoints in order and write {METADATA} into the folder.")
     ] = False,
+    predicate: Predicate = None,
 ) -> None:
     """Read and validate every sample, draw them on a sheet, and find keypoints listed in another object's place.
 
@@ -29,24 +36,52 @@ def check(
     """
     from ..generation.outputs import check_output
     from ..sheets.triplets import triplet_sheet
-    from ..triplets import check_assignments, read_triplets, repair_assignments, write_metadata
+    from ..triplets import (
+        TripletError,
+        check_assignments,
+        is_released_layout,
+        read_triplets,
+        refuse_swapped,
+        repair_assignments,
+        write_metadata,
+    )
 
     check_output("--sheet", sheet)
-    triplets = read_triplets(folder)
-    verdicts = [verdict for verdict, _ in check_assignments(triplets)]
-    swapped = [triplet.name for triplet, verdict in zip(triplets, verdicts) if verdict == "swapped"]
-    if fix and swapped:
-        write_metadata(folder, repair_assignments(triplets))
-        verdicts = [f"{verdict}, now put in order" if verdict == "swapped" else verdict for verdict in verdicts]
-    for triplet, verdict in zip(triplets, verdicts):
-        typer.echo(f"{triplet.name}: {triplet.prompt!r}, {len(triplet.phrases)} objects, keypoints {verdict}")
-    triplet_sheet(triplets, verdicts).save(sheet)
-    typer.echo(str(sheet))
-    if swapped and not fix:
+    if fix and is_released_layout(folder):
         raise ValueError(
-            f"the keypoints of {', '.join(swapped)} are listed in another object's place. Look at `{sheet}`; `--fix` "
-            f"puts them in order and writes `{folder / METADATA}`."
+            f"`--fix` never writes into the released layout. `relationbooth triplets import {folder} NEW_FOLDER --fix` "
+            "puts keypoints in order in a copy."
         )
+    try:
+        triplets, faults = read_triplets(folder, predicate), []
+    except TripletError as error:
+        triplets, faults = error.readable, error.faults
+    verdicts = [verdict for verdict, _ in check_assignments(triplets)]
+    lines = verdicts
+    if fix and not faults and "swapped" in verdicts:
+        write_metadata(folder, repair_assignments(triplets))
+        lines = [f"{verdict}, now put in order" if verdict == "swapped" else verdict for verdict in verdicts]
+    for triplet, line in zip(triplets, lines):
+        typer.echo(
+            f"{triplet.name}: {triplet.prompt!r} [{triplet.predicate}], {len(triplet.phrases)} objects, "
+            f"keypoints {line}"
+        )
+    if triplets:
+        triplet_sheet(triplets, lines).save(sheet)
+        typer.echo(str(sheet))
+    if faults:
+        _refuse(folder, faults)
+    if is_released_layout(folder):
+        remedy = f"`relationbooth triplets import {folder} NEW_FOLDER --fix` puts them in order in a copy."
+    else:
+        remedy = f"`--fix` puts them in order and writes `{folder / METADATA}`."
+    refuse_swapped(triplets, f"Look at `{sheet}`; {remedy}")
+
+
+def _refuse(folder: Path, faults: list[str]) -> None:
+    for fault in faults:  # a line each
+        typer.echo(fault, err=True)
+    raise ValueError(f"`{folder}` has {len(faults)} faults, listed above. Mend them, then check again.")
 
 
 @app.command("import")
@@ -55,13 +90,17 @@ def import_folder(
     source: Folder,
     folder: Annotated[Path, typer.Argument(help="New folder in our layout, an image folder for `datasets`.")],
     fix: Annotated[bool, typer.Option(help="Put clearly swapped keypoints in order.")] = False,
+    predicate: Predicate = None,
 ) -> None:
     """Copy triplets into a new folder in our layout."""
-    from ..triplets import check_assignments, import_triplets, read_triplets, repair_assignments
+    from ..triplets import TripletError, import_triplets, read_triplets, refuse_swapped, repair_assignments
 
-    triplets = read_triplets(source)
-    swapped = [t.name for t, (verdict, _) in zip(triplets, check_assignments(triplets)) if verdict == "swapped"]
-    if swapped and not fix:
-        raise ValueError(f"the keypoints of {', '.join(swapped)} are listed in another object's place. Pass `--fix`.")
-    import_triplets(repair_assignments(triplets), folder)
+    try:
+        triplets = read_triplets(source, predicate)
+    except TripletError as error:
+        _refuse(source, error.faults)
+    if fix:
+        triplets = repair_assignments(triplets)
+    refuse_swapped(triplets, "Pass `--fix`.")
+    import_triplets(triplets, folder)
     typer.echo(f"{folder}: {len(triplets)} triplets")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..relation_images import open_image
-from ..triplets import Triplet, read_mask
+from ..relation_images import open_image, read_mask
+from ..triplets import Triplet
 from .contact import COLORS, FAINT, INK, MARGIN, PAPER, font, wrapped
 
 PANEL = 384  # pixels; height of every picture
@@ -46,7 +46,7 @@ def _row(triplet: Triplet, verdict: str) -> Image.Image:
     for line in lines:
         draw.text((MARGIN, y), line, INK, font=font(16))
         y += LINE
-    color = COLORS[0] if verdict == "swapped" else FAINT
+    color = COLORS[0] if verdict.startswith("swapped") else FAINT
     draw.text((MARGIN, y), f"keypoints by the masks: {verdict}", color, font=font(16))
     y += LINE
     x = MARGIN

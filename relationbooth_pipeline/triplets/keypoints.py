@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from .checking import read_mask
+from ..relation_images import read_mask
 from .triplet import Triplet
 
 SWAP_MARGIN = 0.1  # mean share of keypoints by which one assignment must beat the other to be called clear
@@ -60,3 +60,14 @@ def repair_assignments(triplets: list[Triplet]) -> list[Triplet]:
         if verdict == "swapped":
             triplet.keypoints = triplet.keypoints[list(order)]
     return triplets
+
+
+def refuse_swapped(triplets: list[Triplet], remedy: str) -> None:
+    """Raise a ValueError when target keypoints are clearly listed in another object's place.
+
+    Args:
+        remedy: the next step, for the message.
+    """
+    swapped = [t.name for t, (verdict, _) in zip(triplets, check_assignments(triplets)) if verdict == "swapped"]
+    if swapped:
+        raise ValueError(f"the keypoints of {', '.join(swapped)} are listed in another object's place. {remedy}")

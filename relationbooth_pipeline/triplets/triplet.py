@@ -20,7 +20,7 @@ class Triplet:
         name: where it stands in the folder, for messages.
         image: the target image's file.
         image_prompts: files of the N objects, in other poses than in the target.
-        prompt, phrases, predicate: phrases and predicate stand in the prompt word by word.
+        prompt, phrases, predicate: phrases and predicate stand in the prompt as whole words, in any case.
         boxes: (N, 4), XYXY in [0, 1].
         masks: files of the N objects' masks in the target, of the target's size; None without masks.
         keypoints: of each object in the target, (N, K, 3): x, y in [0, 1], and 1 when visible.
@@ -42,8 +42,13 @@ class Triplet:
 
 
 class TripletError(ValueError):
-    """All faults of a folder, one line each."""
+    """All faults of a folder.
 
-    def __init__(self, faults: list[str]):
-        self.faults = faults
+    Attributes:
+        faults: one line each.
+        readable: the folder's triplets without a fault.
+    """
+
+    def __init__(self, faults: list[str], readable: list[Triplet] | None = None):
+        self.faults, self.readable = faults, readable or []
         super().__init__("\n".join(faults))

@@ -6,12 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..relation_files import whole_file, whole_folder
+from .reading import is_released_layout
 from .triplet import METADATA, Triplet
 
 
 def write_metadata(folder: str | Path, triplets: list[Triplet]) -> None:
-    """Write `metadata.jsonl` for triplets whose files lie in `folder`, whole or not at all."""
+    """Write `metadata.jsonl` for triplets whose files lie in `folder`, whole or not at all.
+
+    Raises:
+        ValueError: a file lies elsewhere, or `folder` is in the released layout, which stays as its authors made it.
+    """
     folder = Path(folder)
+    if is_released_layout(folder):
+        raise ValueError(
+            f"`{folder}` is in the released layout, which is never written into. Copy it by `relationbooth triplets "
+            "import`."
+        )
 
     def relative(file: Path) -> str:
         return file.relative_to(folder).as_posix()

@@ -7,6 +7,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from huggingface_hub import snapshot_download
 
 from relationbooth_pipeline import RelationAdapter
+from relationbooth_pipeline.relation_layouts import missing_phrases
 from relationbooth_pipeline.triplets import Triplet, read_triplets
 
 from ..common.diffusion import training_scheduler
@@ -35,6 +36,7 @@ def add_triplet_options(parser: argparse.ArgumentParser, views_per_triplet: int)
     data = parser.add_argument_group("triplets")
     add(data, "train_data_dir", help="folder of triplets; `relationbooth triplets check` it first")
     add(data, "dataset_name", help="Hub dataset that holds such a folder, instead")
+    add(data, "predicate", help="the relation's words, for triplets that name none; default: told by the sentence")
     add(data, "resolution", int, 1024, "side of the square whose area every view has; pixels")
     add(data, "views_per_triplet", int, views_per_triplet, "random crops encoded of each triplet")
     add(data, "largest_zoom", float, 1.15, "of a random crop")
@@ -95,10 +97,9 @@ def read_triplet_source(args) -> tuple[str, list[Triplet]]:
         folder = args.dataset_name
         if not Path(folder).is_dir():
             folder = snapshot_download(folder, repo_type="dataset", cache_dir=args.cache_dir, token=args.hub_token)
-    triplets = read_triplets(folder)
+    triplets = read_triplets(folder, args.predicate)
     phrases = args.validation_phrases or triplets[0].phrases
-    absent = [phrase for phrase in phrases if phrase not in (args.validation_prompt or phrase)]
-    if absent:
+    if args.validation_prompt is not None and (absent := missing_phrases(phrases, args.validation_prompt)):
         raise ValueError(
             f"`--validation_prompt` {args.validation_prompt!r} must name {', '.join(absent)}: its image prompts show "
             "them. Those of the first triplet are used; `--validation_images` and `--validation_phrases` give others."

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from relationbooth_pipeline.relation_images import open_image
-from relationbooth_pipeline.triplets import Triplet, read_mask
+from relationbooth_pipeline.relation_images import open_image, read_mask
+from relationbooth_pipeline.triplets import Triplet
 
 # Left and right change places when a picture is mirrored.
 MIRROR_PAIRS = {

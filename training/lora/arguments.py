@@ -2,7 +2,7 @@
 
 import argparse
 
-from relationbooth_pipeline.triplets import Triplet, check_assignments, repair_assignments
+from relationbooth_pipeline.triplets import Triplet, refuse_swapped, repair_assignments
 
 from ..common.loop_arguments import add, add_loop_options, add_report_options, check_numbers
 from ..common.triplet_arguments import (
@@ -83,12 +83,11 @@ def load_triplets(args) -> list[Triplet]:
     folder, triplets = read_triplet_source(args)
     if args.fix_keypoints:
         return repair_assignments(triplets)
-    swapped = [t.name for t, (verdict, _) in zip(triplets, check_assignments(triplets)) if verdict == "swapped"]
-    if swapped:
-        raise ValueError(
-            f"the keypoints of {', '.join(swapped)} in `{folder}` are listed in another object's place. Look at "
-            f"`relationbooth triplets check {folder}`, then repair them with its `--fix`, or pass `--fix_keypoints`."
-        )
+    refuse_swapped(
+        triplets,
+        f"Look at `relationbooth triplets check {folder}`, then repair them with its `--fix`, or pass "
+        "`--fix_keypoints`.",
+    )
     return triplets
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from relationbooth_pipeline.relation_images import open_image
-from relationbooth_pipeline.relation_layouts import phrase_span
+from relationbooth_pipeline.relation_layouts import phrase_span, token_offsets
 from relationbooth_pipeline.relation_rows import UNGUIDED
 from relationbooth_pipeline.triplets import Triplet
 
@@ -97,17 +97,32 @@ def encode_prompts(pipe, triplet: Triplet, resolution: int) -> EncodedPrompts:
     latents = [latent_posterior(pipe.vae, image_prompt_pixels(image, resolution))[0] for image in images]
     features = [keypoint_features(latent.cpu(), p[None, :, :2])[0] for latent, p in zip(latents, points)]
 
-    def count_tokens(word):
-        return len(pipe.tokenizer(word).input_ids) - 2
-
     return EncodedPrompts(
         text=text,
         pooled=pooled,
         image_prompts=pipe.encode_image_prompts(images, triplet.phrases),
         keypoint_features=torch.stack(features),
         keypoints_visible=points[..., 2] > 0,
-        predicate=phrase_span(triplet.predicate, triplet.prompt, count_tokens),
+        predicate=predicate_span(pipe, triplet),
     )
+
+
+def predicate_span(pipe, triplet: Triplet) -> tuple[int, int]:
+    """[start, end) of the predicate among the tokens of the prompt that the text encoders read.
+
+    Raises:
+        ValueError: it is no whole words of the prompt, or lies behind the last token that is read.
+    """
+    # A textual inversion of several vectors is as many tokens.
+    prompt, predicate = (pipe.maybe_convert_prompt(t, pipe.tokenizer) for t in (triplet.prompt, triplet.predicate))
+    start, end = phrase_span(predicate, prompt, token_offsets(pipe.tokenizer, prompt))
+    longest = pipe.tokenizer.model_max_length
+    if not 0 < start < end < longest:
+        raise ValueError(
+            f"{triplet.name}: the predicate {triplet.predicate!r} must be whole words among the first {longest} tokens "
+            f"of the prompt {triplet.prompt!r}. Shorten the prompt."
+        )
+    return start, end
 
 
 @torch.no_grad()

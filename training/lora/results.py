@@ -14,6 +14,7 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 from relationbooth_pipeline.relation_files import whole_file
+from relationbooth_pipeline.relation_layouts import phrase_places
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME, RelationMetadata, write_relation_metadata
 from relationbooth_pipeline.triplets import Triplet
 
@@ -58,12 +59,13 @@ def layout_prior(triplets: list[Triplet]) -> list[list[float]]:
 
 
 def prompt_template(prompt: str, phrases: list[str]) -> str:
-    """The prompt with {0}, {1}, … in the phrases' places; a longer phrase first, it may contain a shorter one.
+    """The prompt with {0}, {1}, … in the phrases' places, by the rule of `phrase_places`.
 
     "an" before a place becomes "a": it belonged to the word that stood there.
     """
-    for index in sorted(range(len(phrases)), key=lambda i: -len(phrases[i])):
-        prompt = prompt.replace(phrases[index], f"{{{index}}}", 1)
+    places = [(place, index) for index, place in enumerate(phrase_places(phrases, prompt)) if place is not None]
+    for (start, end), index in sorted(places, reverse=True):  # from the right, so that places stay true
+        prompt = f"{prompt[:start]}{{{index}}}{prompt[end:]}"
     return re.sub(r"\b([Aa])n (?=\{\d)", r"\1 ", prompt)
 
 

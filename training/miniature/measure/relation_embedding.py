@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from relationbooth_pipeline.relation_files import whole_file
 from relationbooth_pipeline.relation_images import open_image
+from relationbooth_pipeline.relation_layouts import phrase_places
 
 from ...common.batch_order import BatchSchedule, noise_and_timesteps
 from ...common.diffusion import training_scheduler
@@ -93,9 +94,10 @@ def with_relation_word(caption):
 
 def without_relation_data(triplet):
     """A `Triplet` whose prompt says `WORD` and whose image prompts are blank, at their own sizes."""
+    ((start, end),) = phrase_places([triplet.predicate], triplet.prompt)  # checked when it was read
     return dataclasses.replace(
         triplet,
-        prompt=triplet.prompt.replace(triplet.predicate, WORD, 1),
+        prompt=triplet.prompt[:start] + WORD + triplet.prompt[end:],
         predicate=WORD,
         image_prompts=[Image.new("RGB", open_image(file).size, BLANK) for file in triplet.image_prompts],
     )
