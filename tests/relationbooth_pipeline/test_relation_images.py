@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from relationbooth_pipeline.relation_images import clip_pixels, open_image
+from relationbooth_pipeline.relation_images import clip_pixels, open_image, short_repr
 from tests.tiny import photo
 
 
@@ -49,10 +49,69 @@ def test_refusals(tmp_path):
     }.items():
         with pytest.raises(ValueError, match=message):
             open_image(tmp_path / file)
-    with pytest.raises(ValueError, match="must be a path or a PIL image, got int"):
-        open_image(3)
     with pytest.raises(ValueError, match="sides from 1 to 16384 pixels, got 20000×1"):
         open_image(Image.new("L", (20000, 1)))
+
+
+def test_pages_and_animations_are_refused_in_every_format(tmp_path):
+    for name, message in {
+        "a.gif": "is animated",
+        "a.webp": "is animated",
+        "a.png": "is animated",
+        "a.tif": "has 2 pages",
+    }.items():
+        photo(0).save(tmp_path / name, save_all=True, append_images=[photo(1)])
+        with pytest.raises(ValueError, match=message):
+            open_image(tmp_path / name)
+        with Image.open(tmp_path / name) as opened, pytest.raises(ValueError, match=message):
+            open_image(opened)
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["path", "PIL image"])
+def test_of_a_phone_s_jpeg_the_first_picture_is_taken(tmp_path, opened):
+    """Upright, as any JPEG; the depth map inside is another picture of another size."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    first = Image.new("RGB", (64, 48), (200, 30, 30))
+    first.save(
+        tmp_path / "IMG.jpg", format="MPO", save_all=True, append_images=[photo(2, (32, 24))], exif=exif.tobytes()
+    )
+    found = open_image(Image.open(tmp_path / "IMG.jpg") if opened else tmp_path / "IMG.jpg")
+    assert found.size == (48, 64)
+    np.testing.assert_allclose(np.asarray(found), np.full((64, 48, 3), (200, 30, 30)), atol=4)
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        (3, "must be a path or a PIL image, got int"),
+        (b"a.png", "must be a path or a PIL image, got bytes"),
+        ("https://example.org/cat.png", "got the address `https://example.org/cat.png`. Download it first"),
+        ("data:image/png;base64," + "A" * 10_000, "got the address `data:image/png;base64,A+…A+`. Download it first"),
+        ("a" * 5_000, "no image file at `a+…a+`. Check the path"),
+        (torch.rand(3, 200, 200), r"got <Tensor of shape \(3, 200, 200\)>. Turn it into a PIL image"),
+        (np.zeros((2, 2, 3)), r"got <ndarray of shape \(2, 2, 3\)>. Turn it into a PIL image"),
+    ],
+    ids=["number", "bytes", "address", "data address", "long path", "tensor", "array"],
+)
+def test_what_is_no_picture_gets_a_short_message(source, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        open_image(source)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_truncated_picture_that_pil_has_opened_is_refused(tmp_path):
+    photo().save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+    with Image.open(tmp_path / "a.png") as opened, pytest.raises(ValueError, match="the image is not a readable image"):
+        open_image(opened)
+
+
+def test_messages_never_show_numbers_of_tensors():
+    text = short_repr([[torch.rand(500), np.ones(9)], *range(99), "a" * 999])
+    assert "<Tensor of shape (500,)>" in text and "<ndarray of shape (9,)>" in text and "0." not in text
+    assert len(text) < 400 and short_repr("cat") == "'cat'" and short_repr([1, 2]) == "[1, 2]"
 
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):

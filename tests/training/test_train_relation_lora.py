@@ -18,7 +18,6 @@ from tests.training.conftest import RELATION_STEPS, relation_arguments
 from tests.training.programs import ROOT, finish, start
 from training import train_relation_lora_sdxl as script
 from training.common.checkpoints import Checkpoints
-from training.lora.results import prompt_template
 
 PROGRAM = "train_relation_lora_sdxl"
 WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -87,11 +86,6 @@ def test_two_processes_equal_one_with_twice_the_batch(base, triplets, tmp_path, 
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=1e-6, rtol=1e-4)
     assert max(tensor.abs().max() for name, tensor in one.items() if ".up." in name) > 1e-3  # it did learn
-
-
-def test_a_template_suits_other_objects():
-    assert prompt_template("an owl hugs an old bear", ["owl", "old bear"]) == "a {0} hugs a {1}"
-    assert prompt_template("An eel in an inn, a cat", ["cat", "eel"]) == "A {1} in an inn, a {0}"
 
 
 def test_what_a_run_leaves(relation_run):

@@ -70,7 +70,7 @@ def test_faults_and_swaps_of_other_samples_are_told_at_once(folder, tmp_path):
         "keypoints swapped",
         "line 2: `prompt`",
         "line 2: `boxes`",
-        "2 faults in",
+        "has 2 faults",
     ):
         assert told in result.output
     assert (folder / METADATA).read_text(encoding="utf-8") == text  # the line at fault would be lost

@@ -28,6 +28,7 @@ def no_models(monkeypatch):
         ({"report_to": "wandb", "hub_token": "x"}, "`--hub_token` would be sent to wandb"),
         ({"validation_images": "a.png"}, "need `--validation_prompt`"),
         ({"validation_prompt": "a cat is hugging a dog"}, "must name bear: its image prompts show them"),
+        ({"validation_prompt": "a catfish is hugging a bear"}, "must name cat: its image prompts show them"),
         ({"kml_weight": -1}, "`--kml_weight` must be at least 0, got -1.0."),
     ],
 )
@@ -48,9 +49,21 @@ def test_swapped_keypoints_are_refused_and_repaired(no_models, base, tmp_path, c
     rows[0].keypoints = rows[0].keypoints.flip(0)
     write_metadata(folder, rows)
     flags = relation_arguments(base, folder, tmp_path / "run")
-    assert "the keypoints of line 1 in" in refused(script, flags, capsys)
+    assert "the keypoints of line 1 are listed in another object's place" in refused(script, flags, capsys)
     with pytest.raises(Refusal):  # accepted: it goes on to loading models
         script.main([*flags, "--fix_keypoints"])
+
+
+def test_a_predicate_is_given_to_triplets_that_name_none(no_models, base, tmp_path, capsys):
+    folder = save_triplets(tmp_path / "triplets")
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    without = "\n".join(json.dumps({k: v for k, v in line.items() if k != "predicate"}) for line in lines)
+    (folder / "metadata.jsonl").write_text(without, encoding="utf-8")
+    flags = relation_arguments(base, folder, tmp_path / "run")
+    assert "line 2: lacks 'predicate'" in refused(script, flags, capsys)
+    assert "'kissing' must stand in the prompt" in refused(script, [*flags, "--predicate", "kissing"], capsys)
+    with pytest.raises(Refusal):  # accepted: it goes on to loading models
+        script.main([*flags, "--predicate", "hugging"])
 
 
 def test_an_adapter_of_another_width_is_refused(no_models, base, triplets, tmp_path, capsys):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -6,7 +8,7 @@ from relationbooth_pipeline.relation_rows import UNGUIDED, ImagePromptStates
 from relationbooth_pipeline.triplets import read_triplets
 from tests.tiny import tiny_pipeline
 from tests.tiny_training import save_triplets
-from training.lora.cache import collate, encode_triplets, image_prompt_pixels
+from training.lora.cache import collate, encode_triplets, image_prompt_pixels, predicate_span
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +102,30 @@ def test_invisible_in_either_is_invisible(pipe, triplets):
     triplet.image_prompt_keypoints[1, 5, 2] = 0
     ((view,),) = encode_triplets(pipe, [triplet], 64, 1, 0, center_crop=True)
     assert not view.is_visible[0, 0, 3] and not view.is_visible[0, 1, 5] and view.is_visible[0, 0, 5]
+
+
+@pytest.mark.parametrize(
+    "prompt, predicate, span",
+    [
+        ("a cat is hugging a bear", "hugging", (4, 5)),
+        ('a "cat" is hugging; a bear', "Is Hugging", (5, 7)),  # quotes are tokens of their own
+        ("a red-cat is on a bear", "is on", (5, 7)),
+    ],
+)
+def test_the_predicate_s_tokens(pipe, triplets, prompt, predicate, span):
+    assert predicate_span(pipe, dataclasses.replace(triplets[0], prompt=prompt, predicate=predicate)) == span
+
+
+@pytest.mark.parametrize("prompt", ["a cat is hugging a bear", "a " * 80 + "hug", ""])
+def test_a_predicate_without_tokens_of_its_own_is_refused(pipe, triplets, prompt):
+    triplet = dataclasses.replace(triplets[0], prompt=prompt, predicate="hug")
+    with pytest.raises(ValueError, match="line 1: the predicate 'hug' must be whole words among the first 77 tokens"):
+        predicate_span(pipe, triplet)
+
+
+def test_a_predicate_of_three_vectors_has_three_tokens(triplets):
+    pipe = tiny_pipeline(adapter=False)
+    for encoder, tokenizer in ((pipe.text_encoder, pipe.tokenizer), (pipe.text_encoder_2, pipe.tokenizer_2)):
+        pipe.load_textual_inversion(torch.randn(3, 32), token="<rel>", text_encoder=encoder, tokenizer=tokenizer)
+    triplet = dataclasses.replace(triplets[0], prompt="a cat <rel> a bear", predicate="<rel>")
+    assert predicate_span(pipe, triplet) == (3, 6)
