@@ -58,7 +58,8 @@ def open_image(source: str | os.PathLike | Image.Image) -> Image.Image:
 def read_mask(source: str | os.PathLike | Image.Image | np.ndarray | torch.Tensor) -> torch.Tensor:
     """Boolean mask from a path, a PIL image, an array or a tensor; where it is above half is inside.
 
-    Of a picture, alpha decides where it parts the picture (white or a cut-out on transparent), else brightness does.
+    Of a picture, alpha decides where it parts the picture (white or a cut-out on transparent) or hides it whole, else
+    brightness does.
     Half is half of 1, 255 or 65535: of the least that the brightest value does not exceed.
 
     Args:
@@ -92,7 +93,7 @@ def _opened(source, rule: str, read: Callable[[Image.Image, str], Any]):
             return read(source, name)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as image:
+            with _header_read(file) as image:
                 return read(image, name)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is too large to open safely ({error}). Shrink it first.") from error
@@ -100,6 +101,13 @@ def _opened(source, rule: str, read: Callable[[Image.Image, str], Any]):
         raise ValueError(
             f"{name} is not a readable image ({_cut(str(error))}). Use an intact {', '.join(FORMATS)} file."
         ) from error
+
+
+def _header_read(file: Path) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except ValueError as error:  # Pillow's word for some damaged headers
+        raise UnidentifiedImageError(str(error)) from error
 
 
 def _existing(source: str | os.PathLike, rule: str) -> Path:
@@ -159,8 +167,9 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
 def _inside(image: Image.Image, name: str) -> np.ndarray:
     image = _upright(image, name)
     if (transparent := _with_alpha(image)) is not None:
-        opaque = np.asarray(transparent)[..., 3] > 127
-        if opaque.any() and not opaque.all():
+        alpha = np.asarray(transparent)[..., 3]
+        opaque = alpha > 127
+        if alpha.max() == 0 or (opaque.any() and not opaque.all()):
             return opaque
         image = transparent.convert("RGB")  # the colours as stored, not over white
     if image.mode.startswith("I") or image.mode == "F":

@@ -117,7 +117,7 @@ def boxes_per_sample(boxes, counts: Sequence[int]) -> list[list[list[float]]]:
 def check_box(box: Sequence[float]) -> None:
     """Raise a ValueError unless `box` is XYXY in [0, 1] with a positive area."""
     if len(box) != 4 or not all(np.isfinite(box)):
-        raise ValueError(f"`boxes` must hold four finite numbers [x0, y0, x1, y1] each, got {list(box)}.")
+        raise ValueError(f"`boxes` must hold four finite numbers [x0, y0, x1, y1] each, got {short_repr(list(box))}.")
     if min(box) < 0 or max(box) > 1:
         raise ValueError(
             f"`boxes` must be XYXY in [0, 1], got {list(box)}. Divide pixel boxes by the image's width and height."

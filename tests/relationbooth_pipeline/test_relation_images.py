@@ -41,10 +41,12 @@ def test_refusals(tmp_path):
     data = (tmp_path / "cut.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
     (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "header.png").write_bytes(data[:8] + b"\0\0\0\x05IHDR\0\0\0\x05\0\0\0\0\0")
     for file, message in {
         "moving.gif": "is animated \\(2 frames\\)",
         "cut.png": "is not a readable image",
         "text.png": "is not a readable image",
+        "header.png": "header.png` is not a readable image",
         "absent.png": "no image file at",
     }.items():
         with pytest.raises(ValueError, match=message):

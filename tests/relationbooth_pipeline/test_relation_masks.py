@@ -102,5 +102,5 @@ def test_what_is_no_mask_is_refused(mask, message):
 
 
 def test_nothing_inside_is_no_mask_of_everything():
-    for empty in (Image.new("RGBA", (6, 4), (0, 0, 0, 0)), Image.new("L", (6, 4)), np.zeros((4, 6), np.uint8)):
+    for empty in (Image.new("RGBA", (6, 4), (255, 255, 255, 0)), Image.new("L", (6, 4)), np.zeros((4, 6), np.uint8)):
         assert not read_mask(empty).any()
