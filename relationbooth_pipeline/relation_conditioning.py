@@ -20,7 +20,7 @@ from .relation_inputs import (
     phrases_per_sample,
     scales_per_sample,
 )
-from .relation_layouts import AutomaticLayout, prompt_spans, side_by_side
+from .relation_layouts import AutomaticLayout, prompt_spans, side_by_side, warn_of_missing_phrases
 from .relation_regions import bounding_boxes, boxes_per_sample, masks_per_sample, pad_boxes
 from .relation_rows import GUIDED, OTHER_UNET, Conditioning, Drawing, ImagePromptKwargs, check_roles, is_known, roles_of
 
@@ -178,6 +178,8 @@ class RelationConditioningMixin(RelationEncodingMixin):
             samples = images_per_sample(inputs.image_prompts, drawing.batch_size)
             counts = [len(sample) for sample in samples]
             phrases = phrases_per_sample(inputs.phrases, counts)
+        if drawing.prompt is not None:
+            warn_of_missing_phrases(phrases, [drawing.prompt] if isinstance(drawing.prompt, str) else drawing.prompt)
         is_unplaced = inputs.automatic_layout and inputs.boxes is None and inputs.masks is None
         boxes, masks_of = self.prepare_regions(counts, inputs.boxes, inputs.masks, zero_boxes=is_unplaced)
         scale = self._image_prompt_scale if inputs.image_prompt_scale is None else inputs.image_prompt_scale

@@ -5,6 +5,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
+from diffusers.utils import logging as diffusers_logging
 
 from relationbooth_pipeline import RelationBoothPipeline
 from tests.tiny import photo, tiny_components, tiny_pipeline
@@ -107,3 +108,16 @@ def test_an_sd15_unet_is_refused():
     )
     with pytest.raises(ValueError, match="must be an SDXL one"):
         RelationBoothPipeline(**components)
+
+
+def test_a_phrase_that_the_prompt_does_not_say_is_warned_of(caplog):
+    pipe, few = tiny_pipeline(), {"height": 64, "width": 64, "num_inference_steps": 1, "output_type": "latent"}
+    logger = diffusers_logging.get_logger("relationbooth_pipeline")
+    logger.addHandler(caplog.handler)
+    try:
+        for prompt, expected in (("a concatenated bear", "does not say 'cat'"), ("A Cat's bear", None)):
+            caplog.clear()
+            pipe(prompt, **TWO, **few)
+            assert (expected in caplog.text) if expected else not caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)
