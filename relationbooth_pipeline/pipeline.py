@@ -10,7 +10,7 @@ from os import PathLike
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import PipelineImageInput
 from diffusers.pipelines.stable_diffusion_xl import StableDiffusionXLPipelineOutput
@@ -125,7 +125,7 @@ class RelationBoothPipeline(
         return {name: part for name, part in super().components.items() if part is not None or name not in own}
 
     @classmethod
-    def from_pipe(cls, pipeline, **kwargs):
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> "RelationBoothPipeline":
         """As in diffusers, but the weights keep their dtype: the default would cast the shared ones to float32."""
         if "torch_dtype" not in kwargs:
             kwargs.setdefault("dtype", pipeline.unet.dtype)

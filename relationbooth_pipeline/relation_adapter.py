@@ -5,6 +5,7 @@ background tokens when they act).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -68,8 +69,13 @@ class RelationAdapter(ModelMixin, ConfigMixin):
 
     @classmethod
     def for_unet(
-        cls, unet, embedding_dim: int, phrase_embeddings_dim: int, resampler_config: dict | None = None, **config
-    ):
+        cls,
+        unet: nn.Module,
+        embedding_dim: int,
+        phrase_embeddings_dim: int,
+        resampler_config: dict | None = None,
+        **config: Any,
+    ) -> "RelationAdapter":
         """A freshly initialised adapter that fits `unet`; `resampler_config` overrides single fields of its config."""
         fields = {
             "embedding_dim": embedding_dim,
@@ -88,7 +94,7 @@ class RelationAdapter(ModelMixin, ConfigMixin):
     def acting_background_tokens(self) -> int:
         return self.config.num_background_tokens if self.config.background_tokens_active else 0
 
-    def check_fits(self, unet) -> None:
+    def check_fits(self, unet: nn.Module) -> None:
         """Raise a ValueError unless this adapter was made for a UNet with the layers and widths of `unet`."""
         expected, context = dict(self.config.layer_widths), self.resampler.config.output_dim
         if unet.config.cross_attention_dim != context:
@@ -195,7 +201,9 @@ class RelationAdapter(ModelMixin, ConfigMixin):
             result[h * w] = token_masks(regions, self.tokens_per_object, self.acting_background_tokens)
         return result
 
-    def automatic_layout(self, spans, attention_masks, mask_threshold: float, start_step: int) -> AutomaticLayout:
+    def automatic_layout(
+        self, spans: torch.Tensor, attention_masks: dict[int, torch.Tensor], mask_threshold: float, start_step: int
+    ) -> AutomaticLayout:
         """`AutomaticLayout` for this adapter's tokens; `attention_masks` act until `start_step`."""
         return AutomaticLayout(
             spans, attention_masks, mask_threshold, start_step, self.tokens_per_object, self.acting_background_tokens

@@ -111,7 +111,7 @@ def _masks(masks, attn: Attention, queries, text_keys, reads: tuple[bool, ...]) 
     return masks[positions]
 
 
-def cross_attention_layers(unet) -> dict[str, int]:
+def cross_attention_layers(unet: torch.nn.Module) -> dict[str, int]:
     """Path → width D of every text cross-attention, sorted by path.
 
     The order decides which K and V a layer reads, and a saved config keeps no other order of its keys.
@@ -121,7 +121,7 @@ def cross_attention_layers(unet) -> dict[str, int]:
     return {path: unet.get_submodule(path).inner_dim for path in paths}
 
 
-def layer_scales(unet, block_scales: float | dict) -> dict[str, float]:
+def layer_scales(unet: torch.nn.Module, block_scales: float | dict) -> dict[str, float]:
     """Factor of γ for every text cross-attention, by path.
 
     Args:
@@ -144,7 +144,7 @@ def layer_scales(unet, block_scales: float | dict) -> dict[str, float]:
     return scales
 
 
-def _check_blocks(unet, block_scales: float | dict) -> None:
+def _check_blocks(unet: torch.nn.Module, block_scales: float | dict) -> None:
     if not isinstance(block_scales, dict):
         return
     parts = {"down": unet.down_blocks, "up": unet.up_blocks}
@@ -161,7 +161,7 @@ def _check_blocks(unet, block_scales: float | dict) -> None:
             )
 
 
-def install_parallel_attention(unet) -> None:
+def install_parallel_attention(unet: torch.nn.Module) -> None:
     """Give every text cross-attention a `ParallelAttnProcessor`, and the UNet the hook that opens image prompts for
     them; self-attention keeps what it has."""
     unet = getattr(unet, "_orig_mod", unet)
@@ -175,7 +175,7 @@ def install_parallel_attention(unet) -> None:
         unet.register_forward_pre_hook(open_conditioning, with_kwargs=True)
 
 
-def remove_parallel_attention(unet) -> None:
+def remove_parallel_attention(unet: torch.nn.Module) -> None:
     """Give the layers that still have ours the stock processor back, and take the hook off."""
     for attn in _parallel_layers(unet).values():
         attn.set_processor(AttnProcessor2_0())
@@ -186,7 +186,7 @@ def remove_parallel_attention(unet) -> None:
             unet._forward_pre_hooks_with_kwargs.pop(number, None)
 
 
-def open_conditioning(unet, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict] | None:
+def open_conditioning(unet: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict] | None:
     """The UNet's forward pre-hook: opens a `Conditioning` for this call, leaves anything else alone."""
     given = kwargs.get("cross_attention_kwargs")
     conditioning = None if given is None else given.get("ip_hidden_states")
@@ -203,7 +203,7 @@ def open_conditioning(unet, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple,
     return args, {**kwargs, "cross_attention_kwargs": opened}
 
 
-def check_parallel_attention(unet) -> None:
+def check_parallel_attention(unet: torch.nn.Module) -> None:
     """Raise a ValueError when somebody replaced our processors: some cross-attention would ignore the image prompts."""
     ours, unet = _parallel_layers(unet), getattr(unet, "_orig_mod", unet)
     for path in cross_attention_layers(unet):
@@ -216,14 +216,14 @@ def check_parallel_attention(unet) -> None:
             )
 
 
-def prepare_parallel_attention(unet, device) -> None:
+def prepare_parallel_attention(unet: torch.nn.Module, device: torch.device | str) -> None:
     """`check_parallel_attention`, and the layer indices moved to where the UNet will run."""
     check_parallel_attention(unet)
     for attn in _parallel_layers(unet).values():
         attn.processor.layer_index = attn.processor.layer_index.to(device)
 
 
-def _parallel_layers(unet) -> dict[str, torch.nn.Module]:
+def _parallel_layers(unet: torch.nn.Module) -> dict[str, torch.nn.Module]:
     unet = getattr(unet, "_orig_mod", unet)
     layers = {path: unet.get_submodule(path) for path in cross_attention_layers(unet)}
     return {path: attn for path, attn in layers.items() if isinstance(attn.processor, ParallelAttnProcessor)}

@@ -49,7 +49,7 @@ def adapter_groups(checkpoint: dict, source: str) -> dict:
 
 
 def adapter_from_released(
-    checkpoint: dict, unet, source: str = "the checkpoint", dim_head: int = 64
+    checkpoint: dict, unet: torch.nn.Module, source: str = "the checkpoint", dim_head: int = 64
 ) -> RelationAdapter:
     """A `RelationAdapter` for `unet` from MS-Diffusion's checkpoint.
 

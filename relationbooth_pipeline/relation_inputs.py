@@ -91,7 +91,7 @@ class ImagePromptInputs:
             raise ValueError(f"`layout_start_step` must be an integer ≥ 1, got {self.layout_start_step!r}.")
 
 
-def images_per_sample(image_prompts, batch_size: int) -> list[list[Image.Image]]:
+def images_per_sample(image_prompts: Any, batch_size: int) -> list[list[Image.Image]]:
     """Opened RGB images, one list per prompt, from one image, a list (one prompt), or a list of lists (a batch).
 
     Raises:
@@ -117,7 +117,7 @@ def images_per_sample(image_prompts, batch_size: int) -> list[list[Image.Image]]
     return [[open_image(image) for image in sample] for sample in samples]
 
 
-def phrases_per_sample(phrases, counts: Sequence[int]) -> list[list[str]]:
+def phrases_per_sample(phrases: Any, counts: Sequence[int]) -> list[list[str]]:
     """One phrase per image prompt.
 
     Args:
@@ -143,7 +143,7 @@ def _is_nested(values: Sequence) -> bool:
     return bool(values) and all(isinstance(value, (list, tuple)) for value in values)
 
 
-def scales_per_sample(scale, counts: Sequence[int]) -> list[list[float]]:
+def scales_per_sample(scale: Any, counts: Sequence[int]) -> list[list[float]]:
     """γ of every image prompt, from one number, one per object, or a list per prompt."""
     scale = scale.tolist() if hasattr(scale, "tolist") else scale
     if isinstance(scale, (int, float)):
@@ -165,7 +165,7 @@ def pad_scales(samples: Sequence[Sequence[float]]) -> torch.Tensor:
     return torch.tensor([[*sample, *([0.0] * (longest - len(sample)))] for sample in samples])
 
 
-def per_sample(name: str, values, batch_size: int, nested: bool) -> list:
+def per_sample(name: str, values: Any, batch_size: int, nested: bool) -> list:
     """One entry per prompt: `values` itself when nested, else the single entry of the single prompt."""
     if not nested:
         if batch_size != 1:
@@ -179,7 +179,7 @@ def per_sample(name: str, values, batch_size: int, nested: bool) -> list:
     return list(values)
 
 
-def check_counts(name: str, samples, counts: Sequence[int]) -> None:
+def check_counts(name: str, samples: Sequence[Sequence], counts: Sequence[int]) -> None:
     for i, (sample, count) in enumerate(zip(samples, counts)):
         if len(sample) != count:
             raise ValueError(
@@ -188,7 +188,7 @@ def check_counts(name: str, samples, counts: Sequence[int]) -> None:
             )
 
 
-def depth(values) -> int:
+def depth(values: Any) -> int:
     found = 0
     while isinstance(values, (list, tuple)) and values:
         # A sample without objects is an empty list: look at the first that has some.
@@ -197,7 +197,7 @@ def depth(values) -> int:
     return found
 
 
-def numbers(name: str, values) -> list[float]:
+def numbers(name: str, values: Any) -> list[float]:
     try:
         return [float(value) for value in values]
     except (TypeError, ValueError) as error:

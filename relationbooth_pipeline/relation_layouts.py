@@ -9,7 +9,9 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.utils import logging
+from transformers import PreTrainedTokenizerBase
 
 from .relation_images import short_repr
 from .relation_regions import token_masks
@@ -37,7 +39,15 @@ class AutomaticLayout:
         tokens_per_object, background_tokens: as in `token_masks`.
     """
 
-    def __init__(self, spans, box_masks, mask_threshold, start_step, tokens_per_object, background_tokens=0):
+    def __init__(
+        self,
+        spans: torch.Tensor,
+        box_masks: dict[int, torch.Tensor],
+        mask_threshold: float,
+        start_step: int,
+        tokens_per_object: int,
+        background_tokens: int = 0,
+    ):
         self.spans, self.box_masks = spans, box_masks
         self.mask_threshold, self.start_step = mask_threshold, start_step
         self.tokens_per_object, self.background_tokens = tokens_per_object, background_tokens
@@ -51,7 +61,7 @@ class AutomaticLayout:
         weights = inside / inside.sum(-1, keepdim=True).clamp(min=1)
         return text_probabilities.mean(1) @ weights.to(text_probabilities.dtype).transpose(1, 2)  # (B, P, N)
 
-    def masks(self, layer, text_probabilities: torch.Tensor) -> torch.Tensor:
+    def masks(self, layer: torch.nn.Module, text_probabilities: torch.Tensor) -> torch.Tensor:
         """Record this call of `layer` and return the mask in force, as `token_masks`."""
         maps = self.phrase_maps(text_probabilities.float()).transpose(1, 2)
         count, total = self._sums.get(layer, (0, 0.0))
@@ -98,7 +108,7 @@ def warn_of_missing_phrases(phrases: Sequence[Sequence[str]], prompts: Sequence[
             )
 
 
-def token_offsets(tokenizer, prompt: str) -> list[tuple[int, int]]:
+def token_offsets(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[tuple[int, int]]:
     """Characters [start, end) of each token of the whole prompt, (0, 0) for start and end token."""
     return tokenizer(prompt, return_offsets_mapping=True, verbose=False).offset_mapping
 
@@ -128,7 +138,9 @@ def phrase_spans(phrases: Sequence[str], prompt: str, offsets: Sequence[tuple[in
     return [_tokens(place, offsets) for place in phrase_places(phrases, prompt)]
 
 
-def prompt_spans(pipe, phrases: Sequence[Sequence[str]], prompt: str | Sequence[str]) -> torch.Tensor:
+def prompt_spans(
+    pipe: DiffusionPipeline, phrases: Sequence[Sequence[str]], prompt: str | Sequence[str]
+) -> torch.Tensor:
     """Token span of every phrase in its prompt, int (B, N, 2).
 
     Args:

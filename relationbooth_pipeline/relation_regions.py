@@ -4,6 +4,7 @@ Shape letters: B batch, N objects, L tokens per object, h w grid, P = h·w posit
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ def token_masks(regions: torch.Tensor, tokens_per_object: int, background_tokens
     return allowed[:, None]
 
 
-def boxes_per_sample(boxes, counts: Sequence[int]) -> list[list[list[float]]]:
+def boxes_per_sample(boxes: Any, counts: Sequence[int]) -> list[list[list[float]]]:
     """XYXY boxes in [0, 1], one per image prompt."""
     boxes = boxes.tolist() if hasattr(boxes, "tolist") else boxes
     if not isinstance(boxes, (list, tuple)):
@@ -126,7 +127,7 @@ def check_box(box: Sequence[float]) -> None:
         raise ValueError(f"`boxes` must have x0 < x1 and y0 < y1, got {list(box)}. Give the top left corner first.")
 
 
-def masks_per_sample(masks, counts: Sequence[int]) -> list[list[torch.Tensor]]:
+def masks_per_sample(masks: Any, counts: Sequence[int]) -> list[list[torch.Tensor]]:
     """Boolean masks (H, W), one per image prompt, in every form that `read_mask` reads.
 
     Raises:

@@ -199,7 +199,7 @@ class ImagePromptKwargs(dict):
         return ImagePromptKwargs(self)
 
 
-def roles_of(pipeline, arguments: Mapping[str, Any]) -> Callable[[], tuple[str, ...]]:
+def roles_of(pipeline: diffusers.DiffusionPipeline, arguments: Mapping[str, Any]) -> Callable[[], tuple[str, ...]]:
     """What tells the roles of the parts of `pipeline`'s UNet batches as its state is then.
 
     Args:
@@ -220,7 +220,7 @@ def roles_of(pipeline, arguments: Mapping[str, Any]) -> Callable[[], tuple[str, 
     return roles
 
 
-def is_known(pipeline) -> bool:
+def is_known(pipeline: diffusers.DiffusionPipeline) -> bool:
     """Whether `roles_of` knows pipelines of this kind."""
     return isinstance(pipeline, (*_PIPELINES, diffusers.StableDiffusionXLInstructPix2PixPipeline))
 

@@ -1,6 +1,6 @@
 """Runs diffusers' fast SDXL tests on the stock pipeline and on ours, and compares what fails.
 
-    pip install parameterized
+    pip install parameterized requests_mock
     git clone --branch v0.42.1 https://github.com/huggingface/diffusers
     python -m tests.upstream diffusers
 
