@@ -21,7 +21,8 @@ from rich.table import Table
 from relationbooth_pipeline.relation_attention import cross_attention_layers, install_parallel_attention
 from relationbooth_pipeline.relation_regions import attention_grids
 from training.lora.cache import CachedView
-from training.lora.step import LossSettings, step_losses
+from training.lora.loss_terms import LossSettings
+from training.lora.step import step_losses
 
 from .allocations import peak_allocated
 from .denoising import environment

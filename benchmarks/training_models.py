@@ -23,9 +23,11 @@ from relationbooth_pipeline.relation_attention import install_parallel_attention
 from relationbooth_pipeline.relation_layouts import side_by_side
 from relationbooth_pipeline.triplets import Triplet
 from training.common.batch_order import Draw, noise_and_timesteps
+from training.common.options import ViewOptions
 from training.common.views import draw_view
 from training.lora.cache import CachedView, collate, encode_prompts, encode_view
-from training.lora.step import LossSettings, lora_target_modules, step_losses
+from training.lora.loss_terms import LossSettings
+from training.lora.step import lora_target_modules, step_losses
 
 from .denoising import CLIP_BIG_G, DENSE_SIDE
 from .variants import SIZES, built_in
@@ -98,7 +100,7 @@ class TrainingComparison:
         add_lora(unet)
         self.folder = tempfile.TemporaryDirectory()
         self.triplet = _triplet(Path(self.folder.name))
-        self.view = draw_view(self.triplet, self.resolution, random.Random(0))
+        self.view = draw_view(self.triplet, ViewOptions(self.resolution), random.Random(0))
         self.cached = self.encode(local=False)  # K and V have the same shapes with local tokens, which take minutes
 
     def encode(self, local: bool) -> CachedView:

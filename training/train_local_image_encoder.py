@@ -1,4 +1,4 @@
-"""Make a CLIP vision tower dense: it learns to see a region of a picture as it sees the region's crop (CLIPSelf).
+"""Make a CLIP vision tower dense: it learns to see a place of a picture as it sees its crop (CLIPSelf).
 
     accelerate launch -m training.train_local_image_encoder --pretrained_model_name_or_path … --train_data_dir …
 
@@ -6,29 +6,35 @@ The teacher is the frozen tower itself; no labels are needed. The output folder 
 `training/README.md` tells the rest.
 """
 
+import argparse
+import sys
 import tempfile
 from pathlib import Path
+
+if not __package__:  # run as a file: its folder becomes the package of its relative imports (PEP 366)
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __package__ = Path(__file__).resolve().parent.name
 
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
 from accelerate.utils import gather_object
-from diffusers.optimization import get_scheduler
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModelWithProjection
 
 from relationbooth_pipeline import LocalImageEncoder
 from relationbooth_pipeline.relation_loaders import load_model
 
-from .common.accelerator import DTYPES, adamw, start_accelerator, start_trackers
-from .common.checkpoints import Checkpoints, move_into
-from .common.loop import LossHistory, TrainingDiverged, run_program, run_steps
+from .common.accelerator import DTYPES, prepare_run, start_accelerator, start_trackers
+from .common.checkpoints import move_into
+from .common.loop import TrainingDiverged, descend, run_program, run_steps
+from .common.options import options
 from .common.run_folder import open_run
 from .common.run_pictures import plot_losses
-from .encoder.arguments import FREE_ON_RESUME, hub_options, parse_arguments, vision_config
-from .encoder.crop_pictures import RegionPlan, batches, steps_per_epoch
+from .encoder.arguments import LocalEncoderOptions, TowerOptions, may_differ, parse_arguments, vision_config
+from .encoder.crop_pictures import CropPlan, batches, steps_per_epoch
 from .encoder.crop_sources import PictureStream, open_source
-from .encoder.distillation import average_weights, region_distillation_loss
+from .encoder.distillation import average_weights, crop_distillation_loss
 
 logger = get_logger(__name__)
 TRAINED = "trained.safetensors"  # in a checkpoint: the blocks that train
@@ -38,7 +44,7 @@ CONFIG = "config.json"  # the last file of a finished export: without it nothing
 class StreamPosition:
     """How far a stream has been read, (epoch, pictures of it); part of each checkpoint."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.value = (0, 0)
 
     def state_dict(self) -> dict:
@@ -48,11 +54,13 @@ class StreamPosition:
         self.value = tuple(state["value"])
 
 
-def load_towers(args, teacher_dtype: torch.dtype) -> tuple[LocalImageEncoder, CLIPVisionModelWithProjection]:
+def load_towers(
+    tower: TowerOptions, teacher_dtype: torch.dtype
+) -> tuple[LocalImageEncoder, CLIPVisionModelWithProjection]:
     """Student in float32 and frozen teacher, of the same weights."""
-    source, hub = args.pretrained_model_name_or_path, hub_options(args)
-    student = load_model(LocalImageEncoder, source, dtype=torch.float32, **hub)
-    teacher = load_model(CLIPVisionModelWithProjection, source, dtype=teacher_dtype, **hub)
+    source = tower.pretrained_model_name_or_path
+    student = load_model(LocalImageEncoder, source, dtype=torch.float32, **tower.place)
+    teacher = load_model(CLIPVisionModelWithProjection, source, dtype=teacher_dtype, **tower.place)
     return student, teacher.requires_grad_(False).eval()
 
 
@@ -110,65 +118,61 @@ def export(student: LocalImageEncoder, folder: Path) -> None:
         move_into(folder, Path(temporary), last=CONFIG)
 
 
-def train(args) -> None:
-    config = vision_config(args)
-    source = open_source(args, max(config.patch_size, args.max_split))
+def train(args: argparse.Namespace) -> None:
+    run_options = options(LocalEncoderOptions, args)
+    loop, method, workers = run_options.loop, run_options.method, run_options.dataloader_num_workers
+    config = vision_config(run_options.tower, method)
+    source = open_source(run_options.pictures, max(config.patch_size, method.max_split))
     # Noted with the arguments: another number of pictures would be another order.
-    args.picture_count = None if isinstance(source, PictureStream) else len(source)
-    accelerator = start_accelerator(args)
+    count = None if isinstance(source, PictureStream) else len(source)
+    told = {**vars(args), "picture_count": count}
+    accelerator = start_accelerator(loop, run_options.report)
     with accelerator.main_process_first():
-        start = open_run(args, FREE_ON_RESUME, CONFIG)
-    device, dtype, folder = accelerator.device, DTYPES[args.mixed_precision], Path(args.output_dir)
-    plan = RegionPlan(
+        start = open_run(loop, told, may_differ(args), CONFIG)
+    device, dtype, folder = accelerator.device, DTYPES[loop.mixed_precision], Path(loop.output_dir)
+    plan = CropPlan(
         crop_size=config.image_size,
-        image_size=config.image_size * args.image_scale,
-        batch_size=args.train_batch_size,
-        seed=args.seed,
-        accumulation=args.gradient_accumulation_steps,
+        image_size=config.image_size * method.image_scale,
+        batch_size=loop.train_batch_size,
+        seed=loop.seed,
+        accumulation=loop.gradient_accumulation_steps,
         processes=accelerator.num_processes,
         process=accelerator.process_index,
-        max_split=args.max_split,
-        max_regions=args.max_regions,
+        max_split=method.max_split,
+        max_crops=method.max_crops,
     )
-    steps = args.max_train_steps
-    if steps is None:
-        steps = args.num_train_epochs * steps_per_epoch(source, plan)
+    steps = loop.total_steps(0 if count is None else steps_per_epoch(source, plan))  # a stream's are always told
 
-    student, teacher = load_towers(args, dtype)
+    student, teacher = load_towers(run_options.tower, dtype)
     teacher.to(device)
-    trained = trainable_weights(student, args.trainable_blocks)
+    trained = trainable_weights(student, method.trainable_blocks)
     original = {name: weight.detach().cpu().clone() for name, weight in trained.items()}
-    if args.gradient_checkpointing:
+    if loop.gradient_checkpointing:
         student.gradient_checkpointing_enable({"use_reentrant": False})
-    optimizer = adamw(parameter_groups(trained), args, plan.pictures_per_step)
-    rate = get_scheduler(args.lr_scheduler, optimizer, num_warmup_steps=args.lr_warmup_steps, num_training_steps=steps)
-    history, position = LossHistory(), StreamPosition()
+    position = StreamPosition()
     keep_trained_only(accelerator)
-    model, optimizer = accelerator.prepare(student, optimizer)
-    accelerator.register_for_checkpointing(rate, history, position)
-    if start:
-        accelerator.load_state(str(Checkpoints(folder).path(start)))
-        logger.info(f"going on from step {start}")
-    start_trackers(accelerator, args)
+    groups = parameter_groups(trained)
+    run = prepare_run(accelerator, loop, student, groups, plan.pictures_per_step, steps, start, (position,))
+    start_trackers(accelerator, run_options.report, told)
     logger.info(
-        f"pictures: {args.picture_count or 'a stream'}, processes: {accelerator.num_processes}, pictures a step: "
+        f"pictures: {count or 'a stream'}, processes: {accelerator.num_processes}, pictures a step: "
         f"{plan.pictures_per_step}, steps: {steps}, trained weights: {sum(w.numel() for w in trained.values()):,}"
     )
-    coming = batches(source, plan, range(start, steps), position.value, args.dataloader_num_workers)
+    coming = batches(source, plan, range(start, steps), position.value, workers)
 
     def run_step(step: int) -> dict[str, float]:
-        """One optimizer step over all accumulated batches; mean loss over all regions of all processes."""
+        """One optimizer step over all accumulated batches; mean loss over all crops of all processes."""
         values = []
-        for _ in range(args.gradient_accumulation_steps):
+        for _ in range(loop.gradient_accumulation_steps):
             batch = next(coming)
-            with accelerator.accumulate(model):
+            with accelerator.accumulate(run.model):
                 with torch.no_grad():
                     seen = teacher(batch.crops.to(device, dtype)).image_embeds
-                regions = model(batch.pixels.to(device), boxes=batch.regions.to(device), project=True)
+                pooled = run.model(batch.pixels.to(device), boxes=batch.boxes.to(device), project=True)
                 losses = torch.stack(
                     [
-                        region_distillation_loss(pooled[: len(expected)], expected)
-                        for pooled, expected in zip(regions, seen.split(batch.counts))
+                        crop_distillation_loss(features[: len(expected)], expected)
+                        for features, expected in zip(pooled, seen.split(batch.counts))
                     ]
                 )
                 every = accelerator.gather(losses.detach())
@@ -177,28 +181,24 @@ def train(args) -> None:
                     bad = sorted({names[i] for i in (~torch.isfinite(every)).nonzero().flatten().tolist()})
                     raise TrainingDiverged(f"the loss of step {step + 1} is not finite for {', '.join(bad)}.")
                 loss = (losses * batch.shares.to(device)).sum()
-                accelerator.backward(loss)
-                if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(list(trained.values()), args.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+                descend(run, loss)
             values.append(accelerator.gather(loss.detach()).mean())
-        rate.step()
+        run.rate.step()
         position.value = batch.position or position.value
         return {"loss": torch.stack(values).mean().item()}
 
-    model.train()
-    run_steps(accelerator, args, range(start, steps), run_step, history, rate)
+    run.model.train()
+    run_steps(run, range(start, steps), run_step)
     if accelerator.is_main_process:
-        student = accelerator.unwrap_model(model)
+        student = accelerator.unwrap_model(run.model)
         mixed = average_weights(
-            {name: weight.detach().cpu() for name, weight in trained.items()}, original, 1 - args.original_share
+            {name: weight.detach().cpu() for name, weight in trained.items()}, original, 1 - method.original_share
         )
         with torch.no_grad():
             for name, weight in trained.items():
                 weight.copy_(mixed[name])
-        if history.rows:
-            plot_losses(history.rows, folder / "loss.png")
+        if run.history.rows:
+            plot_losses(run.history.rows, folder / "loss.png")
         export(student, folder)
         logger.info(f"wrote the local image encoder `{folder}`")
     accelerator.end_training()

@@ -5,58 +5,71 @@
 The output folder is what `load_relation_adapter` reads. `training/README.md` tells the rest.
 """
 
+import argparse
 import json
+import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+
+if not __package__:  # run as a file: its folder becomes the package of its relative imports (PEP 366)
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __package__ = Path(__file__).resolve().parent.name
 
 import torch
 from accelerate.logging import get_logger
-from diffusers.optimization import get_scheduler
 from transformers import CLIPVisionModelWithProjection
 
-from relationbooth_pipeline import LocalImageEncoder, RelationAdapter
+from relationbooth_pipeline import LocalImageEncoder, RelationAdapter, RelationBoothPipeline
 from relationbooth_pipeline.relation_attention import install_parallel_attention, prepare_parallel_attention
 from relationbooth_pipeline.relation_loaders import load_model
 
-from .adapter.arguments import FREE_ON_RESUME, adapter_config, check_before_loading, dropouts, parse_arguments
+from .adapter.arguments import (
+    RelationAdapterOptions,
+    adapter_config,
+    check_before_loading,
+    may_differ,
+    parse_arguments,
+)
 from .adapter.samples import AdapterSamples, collate, fingerprint
 from .adapter.step import draw_dropped, initialise_from_text, predict
-from .common.accelerator import DTYPES, adamw, start_accelerator, start_trackers
-from .common.batch_order import BatchSchedule, noise_and_timesteps
-from .common.checkpoints import Checkpoints, check_writable, move_into
+from .common.accelerator import DTYPES, prepare_run, start_accelerator, start_trackers
+from .common.batch_order import BatchOrder, Draw, noise_and_timesteps
+from .common.checkpoints import check_writable, move_into
 from .common.diffusion import denoising_loss, prediction_target, training_scheduler
 from .common.frozen_models import everything_on, freeze, load_base
-from .common.loop import LossHistory, optimizer_step, run_program, run_steps
+from .common.loop import optimizer_step, run_program, run_steps
+from .common.options import options
 from .common.run_folder import open_run
 from .common.run_pictures import draw_pictures, log_validation, plot_losses, validation_prompts
-from .common.triplet_arguments import read_triplet_source, view_options
+from .common.triplet_arguments import read_triplet_source
 
 logger = get_logger(__name__)
 CONFIG = "config.json"  # the last file of a finished export: without it nothing loads
 TRAINED = ("unet", "relation_adapter")  # what a step needs on the accelerator when encodings are kept
 
 
-def add_adapter(pipe, args) -> RelationAdapter:
+def add_adapter(pipe: RelationBoothPipeline, run: RelationAdapterOptions) -> RelationAdapter:
     """Give the pipeline its encoders, in the UNet's dtype, and the adapter to train, in float32; all else is frozen."""
-    hub, local = {"cache_dir": args.cache_dir, "token": args.hub_token}, args.local_image_encoder
-    if args.relation_adapter is not None:
+    start, local, hub = run.start, run.start.local_image_encoder, run.base.hub
+    if start.relation_adapter is not None:
         pipe.load_relation_adapter(
-            args.relation_adapter,
-            image_encoder=args.image_encoder or "auto",
+            start.relation_adapter,
+            image_encoder=start.image_encoder or "auto",
             local_image_encoder=None if local == "none" else local or "auto",
             **hub,
         )
         # Once more: the pipeline's own copy has been rounded to the UNet's dtype.
-        adapter = load_model(RelationAdapter, args.relation_adapter, dtype=torch.float32, **hub)
+        adapter = load_model(RelationAdapter, start.relation_adapter, dtype=torch.float32, **hub)
         if pipe.local_image_encoder is None:
             adapter.register_to_config(local_grid=0)
     else:
         dtype = pipe.unet.dtype
-        encoder = load_model(CLIPVisionModelWithProjection, args.image_encoder, dtype=dtype, **hub)
+        encoder = load_model(CLIPVisionModelWithProjection, start.image_encoder, dtype=dtype, **hub)
         local_encoder = None if local == "none" else load_model(LocalImageEncoder, local, dtype=dtype, **hub)
         width, local_width = (e and e.config.hidden_size for e in (encoder, local_encoder))
-        resampler, fields = adapter_config(args, width, local_width)
-        torch.manual_seed(args.seed)
+        resampler, fields = adapter_config(run.new, width, local_width)
+        torch.manual_seed(run.loop.seed)
         phrase_width = pipe.text_encoder.config.hidden_size
         adapter = RelationAdapter.for_unet(pipe.unet, width, phrase_width, resampler, **fields)
         initialise_from_text(adapter, pipe.unet)
@@ -70,17 +83,21 @@ def add_adapter(pipe, args) -> RelationAdapter:
     return adapter
 
 
-def encoding_settings(pipe, args) -> str:
+def encoding_settings(pipe: RelationBoothPipeline, run: RelationAdapterOptions) -> str:
     """What encodings depend on beside triplets and views, as JSON; folders of models by the state of their files."""
-    models = ("pretrained_model_name_or_path", "pretrained_vae_model_name_or_path", "relation_adapter",
-              "image_encoder", "local_image_encoder")  # fmt: skip
+    models = {
+        "pretrained_model_name_or_path": run.base.pretrained_model_name_or_path,
+        "pretrained_vae_model_name_or_path": run.base.pretrained_vae_model_name_or_path,
+        **asdict(run.start),
+    }
     config = pipe.relation_adapter.config
-    told = {name: fingerprint(getattr(args, name)) for name in models}
+    told = {name: fingerprint(source) for name, source in models.items()}
     told |= {name: config[name] for name in ("image_prompt_size", "local_grid", "local_image_size")}
-    return json.dumps({**told, "revision": args.revision, "variant": args.variant, "dtype": str(pipe.unet.dtype)})
+    told |= {"revision": run.base.revision, "variant": run.base.variant, "dtype": str(pipe.unet.dtype)}
+    return json.dumps(told)
 
 
-def export(pipe, folder: Path) -> None:
+def export(pipe: RelationBoothPipeline, folder: Path) -> None:
     """Adapter and encoders into the run's folder, whole or not at all."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".adapter-") as temporary:
         fresh = Path(temporary) / "adapter"
@@ -88,24 +105,25 @@ def export(pipe, folder: Path) -> None:
         move_into(folder, fresh, last=CONFIG)
 
 
-def train(args) -> None:
-    _, triplets = read_triplet_source(args)
-    check_before_loading(args)
-    if args.encodings_dir is not None:
-        check_writable(args.encodings_dir, "--encodings_dir")
-    accelerator = start_accelerator(args)
+def train(args: argparse.Namespace) -> None:
+    run_options = options(RelationAdapterOptions, args)
+    loop, views, validation = run_options.loop, run_options.views, run_options.validation
+    encodings = run_options.encodings_dir
+    _, triplets = read_triplet_source(run_options.source, validation)
+    check_before_loading(run_options)
+    if encodings is not None:
+        check_writable(encodings, "--encodings_dir")
+    accelerator = start_accelerator(loop, run_options.report)
     with accelerator.main_process_first():
-        start = open_run(args, FREE_ON_RESUME, CONFIG)
-    device, dtype, folder = accelerator.device, DTYPES[args.mixed_precision], Path(args.output_dir)
+        start = open_run(loop, vars(args), may_differ(args), CONFIG)
+    device, dtype, folder = accelerator.device, DTYPES[loop.mixed_precision], Path(loop.output_dir)
 
-    pipe = load_base(args, dtype)
+    pipe = load_base(run_options.base, dtype)
     scheduler = training_scheduler(pipe.scheduler.config)
-    adapter = add_adapter(pipe, args)
-    samples = AdapterSamples(
-        pipe, triplets, args.resolution, args.views_per_triplet, args.seed, view_options(args), args.encodings_dir,
-        encoding_settings(pipe, args),
-    )  # fmt: skip
-    if args.encodings_dir is None:
+    adapter = add_adapter(pipe, run_options)
+    settings = encoding_settings(pipe, run_options)
+    samples = AdapterSamples(pipe, triplets, views, loop.seed, encodings, settings)
+    if encodings is None:
         staying = tuple(pipe.components)
         pipe.to(device)
     else:
@@ -115,69 +133,59 @@ def train(args) -> None:
         accelerator.wait_for_everyone()
     unet = pipe.unet.to(device)
     prepare_parallel_attention(unet, device)
-    if args.gradient_checkpointing:
+    if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
 
     trained = [weight for weight in adapter.parameters() if weight.requires_grad]
-    count = args.train_batch_size * accelerator.num_processes * args.gradient_accumulation_steps
-    schedule = BatchSchedule(samples.sizes(), args.views_per_triplet, count, args.seed)
-    steps = args.max_train_steps or args.num_train_epochs * schedule.steps_per_epoch
-    optimizer = adamw(trained, args, count)
-    rate = get_scheduler(args.lr_scheduler, optimizer, num_warmup_steps=args.lr_warmup_steps, num_training_steps=steps)
-    history = LossHistory()
-    model, optimizer = accelerator.prepare(adapter, optimizer)
-    accelerator.register_for_checkpointing(rate, history)
-    if start:
-        accelerator.load_state(str(Checkpoints(folder).path(start)))
-        logger.info(f"going on from step {start}")
-    start_trackers(accelerator, args)
+    count = loop.samples_per_step(accelerator.num_processes)
+    order = BatchOrder(samples.sizes(), views.views_per_triplet, count, loop.seed)
+    steps = loop.total_steps(order.steps_per_epoch)
+    run = prepare_run(accelerator, loop, adapter, trained, count, steps, start)
+    start_trackers(accelerator, run_options.report, vars(args))
     logger.info(
         f"triplets: {len(triplets)}, processes: {accelerator.num_processes}, samples a step: {count}, steps: {steps}, "
         f"trained weights: {sum(weight.numel() for weight in trained):,}"
     )
-    chances = dropouts(args)
+    dropouts = run_options.dropout.dropouts()
 
-    def losses_of(mine):
+    def losses_of(mine: list[Draw]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         batch = collate([samples(draw.item, draw.view) for draw in mine], device)
         mean, std = batch.pop("latent_mean"), batch.pop("latent_std")
         drawn = noise_and_timesteps(mine, mean.shape[1:], scheduler.config.num_train_timesteps)
         noise, posterior_noise, timesteps = (tensor.to(device) for tensor in drawn)
         latents = mean + std * posterior_noise
-        dropped = [tensor.to(device) for tensor in draw_dropped(chances, mine)]
-        output = predict(unet, model, batch, scheduler.add_noise(latents, noise, timesteps), timesteps, dropped)
+        dropped = [tensor.to(device) for tensor in draw_dropped(dropouts, mine)]
+        output = predict(unet, run.model, batch, scheduler.add_noise(latents, noise, timesteps), timesteps, dropped)
         target = prediction_target(scheduler, latents, noise, timesteps)
-        losses = denoising_loss(output, target, timesteps, scheduler, args.snr_gamma)
+        losses = denoising_loss(output, target, timesteps, scheduler, run_options.snr_gamma)
         return losses.mean(), {"loss": losses.detach()}
 
     def run_step(step: int) -> dict[str, float]:
-        row = optimizer_step(
-            accelerator, args, model, trained, optimizer, schedule, step, losses_of, lambda d: triplets[d.item].name
-        )
-        rate.step()
-        return row
+        return optimizer_step(run, order, step, losses_of, lambda draw: triplets[draw.item].name)
 
     def validate(step: int) -> None:
-        if args.validation_prompt is None or not accelerator.is_main_process:
+        if validation.validation_prompt is None or not accelerator.is_main_process:
             return
-        *prompts, boxes = validation_prompts(args, triplets)
+        *prompts, boxes = validation_prompts(validation, triplets)
         if pipe.vae.dtype != dtype:  # widened for encoding; where pictures are decoded the pipeline does so by itself
             pipe.vae.to(dtype)
         with everything_on(pipe, device, staying):
+            encoded = pipe.encode_image_prompts(*prompts)
             pictures = {
-                "without": draw_pictures(pipe, args),
-                "with": draw_pictures(pipe, args, image_prompts=pipe.encode_image_prompts(*prompts), boxes=boxes),
+                "without": draw_pictures(pipe, validation),
+                "with": draw_pictures(pipe, validation, image_prompts=encoded, boxes=boxes),
             }
         log_validation(accelerator, pictures, step, folder)
 
     def after_step(done: int) -> None:
-        if args.validation_steps and done % args.validation_steps == 0 and done < steps:
+        if validation.is_due(done, steps):
             validate(done)
 
-    run_steps(accelerator, args, range(start, steps), run_step, history, rate, after_step)
+    run_steps(run, range(start, steps), run_step, after_step)
     validate(steps)
     if accelerator.is_main_process:
-        if history.rows:
-            plot_losses(history.rows, folder / "loss.png")
+        if run.history.rows:
+            plot_losses(run.history.rows, folder / "loss.png")
         export(pipe, folder)
         logger.info(f"wrote the adapter `{folder}`")
     accelerator.end_training()

@@ -6,16 +6,21 @@ Everything frozen is computed once and kept on the CPU; a step is one UNet forwa
 tells the rest.
 """
 
+import argparse
 import os
+import sys
 from pathlib import Path
+
+if not __package__:  # run as a file: its folder becomes the package of its relative imports (PEP 366)
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    __package__ = Path(__file__).resolve().parent.name
 
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
-from diffusers.optimization import get_scheduler
+from diffusers import UNet2DConditionModel
 from diffusers.training_utils import cast_training_params
 from diffusers.utils import convert_unet_state_dict_to_peft
-from huggingface_hub import create_repo, upload_folder
 from peft import LoraConfig
 from peft.utils import set_peft_model_state_dict
 from safetensors.torch import load_file
@@ -23,50 +28,52 @@ from safetensors.torch import load_file
 from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME
 
-from .common.accelerator import DTYPES, adamw, start_accelerator, start_trackers
-from .common.batch_order import BatchSchedule, noise_and_timesteps
-from .common.checkpoints import Checkpoints
+from .common.accelerator import DTYPES, prepare_run, start_accelerator, start_trackers
+from .common.batch_order import BatchOrder, Draw, noise_and_timesteps
 from .common.diffusion import training_scheduler
 from .common.frozen_models import everything_on, fit_vae_for_encoding, freeze, load_base, own_forward
-from .common.loop import LossHistory, optimizer_step, run_program, run_steps
+from .common.loop import optimizer_step, run_program, run_steps
+from .common.options import BaseOptions, options
 from .common.run_folder import open_run
 from .common.run_pictures import log_validation, plot_losses
-from .common.triplet_arguments import view_options
-from .lora.arguments import FREE_ON_RESUME, check_before_loading, load_triplets, parse_arguments
-from .lora.cache import collate, encode_triplets
-from .lora.results import (
-    draw_validation,
-    relation_metadata,
-    save_relation_lora,
-    write_card,
+from .lora.arguments import (
+    AdapterOptions,
+    RelationLoraOptions,
+    check_before_loading,
+    load_triplets,
+    may_differ,
+    parse_arguments,
 )
-from .lora.step import LossSettings, PredicateAttention, lora_parameter_count, lora_target_modules, step_losses
+from .lora.cache import collate, encode_triplets
+from .lora.card import write_card
+from .lora.hub import claim_repository, upload
+from .lora.loss_terms import wants_attention
+from .lora.results import draw_validation, relation_metadata, save_relation_lora
+from .lora.step import PredicateAttention, lora_parameter_count, lora_target_modules, step_losses
 
 logger = get_logger(__name__)
 
 
-def load_pipeline(args, dtype: torch.dtype) -> RelationBoothPipeline:
-    """Base model, adapter and encoders, with attention ready for image prompts."""
-    pipe = load_base(args, dtype)
-    own = Path(args.pretrained_model_name_or_path) / "relation_adapter"
-    adapter = args.relation_adapter or (str(own) if (own / "config.json").is_file() else None)
-    if adapter is not None and (args.relation_adapter or pipe.relation_adapter is None):
-        encoders = {"image_encoder": args.image_encoder or "auto"}
-        local = args.local_image_encoder or "auto"
+def load_pipeline(base: BaseOptions, adapter: AdapterOptions, dtype: torch.dtype) -> RelationBoothPipeline:
+    """Base model, adapter and encoders, all frozen, with attention ready for image prompts."""
+    pipe = load_base(base, dtype)
+    own = Path(base.pretrained_model_name_or_path) / "relation_adapter"
+    source = adapter.relation_adapter or (str(own) if (own / "config.json").is_file() else None)
+    if source is not None and (adapter.relation_adapter or pipe.relation_adapter is None):
+        local = adapter.local_image_encoder or "auto"
         pipe.load_relation_adapter(
-            adapter,
-            weight_name=args.relation_adapter_weight_name,
+            source,
+            weight_name=adapter.relation_adapter_weight_name,
+            image_encoder=adapter.image_encoder or "auto",
             local_image_encoder=None if local == "none" else local,
-            cache_dir=args.cache_dir,
-            token=args.hub_token,
-            **encoders,
+            **base.hub,
         )
     pipe.check_adapter()
     freeze(pipe)
     return pipe
 
 
-def add_lora(unet, rank: int, seed: int) -> list[torch.nn.Parameter]:
+def add_lora(unet: UNet2DConditionModel, rank: int, seed: int) -> list[torch.nn.Parameter]:
     """Put the RelationLoRA on the UNet; its trainable weights, in float32."""
     expected = lora_parameter_count(unet, rank)
     torch.manual_seed(seed)
@@ -103,95 +110,79 @@ def keep_lora_only(accelerator: Accelerator) -> None:
     accelerator.register_load_state_pre_hook(load)
 
 
-def train(args) -> None:
-    triplets = load_triplets(args)
-    check_before_loading(args)
-    accelerator = start_accelerator(args)
+def train(args: argparse.Namespace) -> None:
+    run_options = options(RelationLoraOptions, args)
+    loop, views, validation = run_options.loop, run_options.views, run_options.validation
+    triplets = load_triplets(run_options)
+    check_before_loading(run_options, triplets)
+    accelerator = start_accelerator(loop, run_options.report)
+    folder, repo_id = Path(loop.output_dir), ""
     with accelerator.main_process_first():
-        start = open_run(args, FREE_ON_RESUME, WEIGHT_NAME)
-    device, dtype, folder = accelerator.device, DTYPES[args.mixed_precision], Path(args.output_dir)
+        start = open_run(loop, vars(args), may_differ(args), WEIGHT_NAME)
+        if accelerator.is_main_process:
+            repo_id = claim_repository(run_options.hub, folder)
+    device, dtype = accelerator.device, DTYPES[loop.mixed_precision]
 
-    pipe = load_pipeline(args, dtype)
+    pipe = load_pipeline(run_options.base, run_options.adapter, dtype)
     scheduler = training_scheduler(pipe.scheduler.config)
-    metadata = relation_metadata(triplets, args.relation, args.template)
+    metadata = relation_metadata(triplets, run_options.lora.relation, run_options.lora.template)
+    scale = run_options.lora.image_prompt_scale
     with everything_on(pipe, device):
         fit_vae_for_encoding(pipe.vae)
-        views = (args.resolution, args.views_per_triplet, args.seed)
-        cached = encode_triplets(pipe, triplets, *views, args.image_prompt_scale, **view_options(args))
+        cached = encode_triplets(pipe, triplets, views, loop.seed, scale)
     pipe.vae.to(dtype)  # the pipeline upcasts it by itself where validation pictures are decoded
     unet = pipe.unet.to(device)
-    trained = add_lora(unet, args.rank, args.seed)
-    if args.gradient_checkpointing:
+    trained = add_lora(unet, run_options.lora.rank, loop.seed)
+    if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    samples = args.train_batch_size * accelerator.num_processes * args.gradient_accumulation_steps
-    schedule = BatchSchedule([views[0].size for views in cached], args.views_per_triplet, samples, args.seed)
-    steps = args.max_train_steps
-    if args.num_train_epochs is not None:
-        steps = args.num_train_epochs * schedule.steps_per_epoch
+    samples = loop.samples_per_step(accelerator.num_processes)
+    order = BatchOrder([drawn[0].size for drawn in cached], views.views_per_triplet, samples, loop.seed)
+    steps = loop.total_steps(order.steps_per_epoch)
 
-    optimizer = adamw(trained, args, samples)
-    rate = get_scheduler(args.lr_scheduler, optimizer, num_warmup_steps=args.lr_warmup_steps, num_training_steps=steps)
-    history = LossHistory()
     keep_lora_only(accelerator)
-    model, optimizer = accelerator.prepare(unet, optimizer)
-    accelerator.register_for_checkpointing(rate, history)
-    if start:
-        accelerator.load_state(str(Checkpoints(folder).path(start)))
-        logger.info(f"going on from step {start}")
-    start_trackers(accelerator, args)
+    run = prepare_run(accelerator, loop, unet, trained, samples, steps, start)
+    start_trackers(accelerator, run_options.report, vars(args))
     logger.info(
         f"triplets: {len(triplets)}, processes: {accelerator.num_processes}, samples a step: {samples}, steps: {steps}"
     )
-    losses = LossSettings(args.kml_weight, args.kml_max_timestep, args.predicate_attention_weight, args.snr_gamma)
-    attention = PredicateAttention(unet) if args.predicate_attention_weight else None
+    losses = run_options.losses
+    attention = PredicateAttention(unet) if wants_attention(losses) else None
 
-    def losses_of(mine):
+    def losses_of(mine: list[Draw]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         batch = collate([cached[draw.item][draw.view] for draw in mine]).to(device, dtype)
         noise = noise_and_timesteps(mine, batch.latent_mean.shape[1:], scheduler.config.num_train_timesteps)
-        return step_losses(model, batch, *(t.to(device) for t in noise), scheduler, losses, attention)
+        return step_losses(run.model, batch, *(t.to(device) for t in noise), scheduler, losses, attention)
 
     def run_step(step: int) -> dict[str, float]:
-        row = optimizer_step(
-            accelerator, args, model, trained, optimizer, schedule, step, losses_of, lambda d: triplets[d.item].name
-        )
-        rate.step()
-        return row
+        return optimizer_step(run, order, step, losses_of, lambda draw: triplets[draw.item].name)
 
     def validate(step: int) -> None:
-        if args.validation_prompt is None or not accelerator.is_main_process:
+        if validation.validation_prompt is None or not accelerator.is_main_process:
             return
         unet.eval()
         with everything_on(pipe, device), own_forward(unet):
-            log_validation(accelerator, draw_validation(pipe, args, triplets, metadata), step, folder)
+            pictures = draw_validation(pipe, validation, triplets, metadata, scale)
+            log_validation(accelerator, pictures, step, folder)
         unet.train()
 
     def after_step(done: int) -> None:
-        if args.validation_steps and done % args.validation_steps == 0 and done < steps:
+        if validation.is_due(done, steps):
             validate(done)
 
-    model.train()
-    run_steps(accelerator, args, range(start, steps), run_step, history, rate, after_step, ("loss", "keypoint"))
+    run.model.train()
+    run_steps(run, range(start, steps), run_step, after_step, ("loss", "keypoint"))
     if attention is not None:
         attention.remove()
 
     validate(steps)
     if accelerator.is_main_process:
         file = save_relation_lora(unet, folder, metadata)
-        if history.rows:
-            plot_losses(history.rows, folder / "loss.png")
-        repo_id = args.hub_model_id or folder.name
-        if args.push_to_hub:
-            repo_id = create_repo(repo_id, exist_ok=True, token=args.hub_token).repo_id
-        write_card(folder, args, metadata, repo_id, len(triplets), steps)
+        if run.history.rows:
+            plot_losses(run.history.rows, folder / "loss.png")
+        write_card(folder, run_options, metadata, triplets, repo_id, steps)
         logger.info(f"wrote `{file}` ({os.path.getsize(file) / 1e6:.1f} MB)")
-        if args.push_to_hub:
-            upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                commit_message="RelationLoRA",
-                ignore_patterns=["checkpoint-*", ".*", "logs/*"],
-                token=args.hub_token,
-            )
+        if run_options.hub.push_to_hub:
+            upload(run_options.hub, repo_id, folder)
     accelerator.end_training()
 
 

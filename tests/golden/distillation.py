@@ -4,7 +4,7 @@ import torch
 
 from relationbooth_pipeline import LocalImageEncoder
 from relationbooth_pipeline.relation_conversion import local_encoder_from_open_clip
-from training.encoder.distillation import average_weights, grid_choices, grid_regions, region_distillation_loss
+from training.encoder.distillation import average_weights, crop_distillation_loss, grid_cells, grid_choices
 
 from .case import SINGLE, Case, pixels
 
@@ -42,7 +42,7 @@ def _open_clip_gradient(encoder: LocalImageEncoder, key: str) -> torch.Tensor:
 @torch.enable_grad()
 def check_clipself(case: Case) -> None:
     student_features = case.data["in.features.student"].clone().requires_grad_()
-    loss = region_distillation_loss(student_features, case.data["in.features.teacher"])
+    loss = crop_distillation_loss(student_features, case.data["in.features.teacher"])
     loss.backward()
     case.compare("out.features.loss", loss.detach())
     case.compare("out.features.grad_student", student_features.grad)
@@ -61,7 +61,7 @@ def check_clipself(case: Case) -> None:
     unit = torch.nn.functional.normalize
     # Only directions matter to the loss; whether the recorded crops have unit length is the recorder's choice.
     case.compare("out.model.teacher_crop_features", unit(crops, dim=-1), expected=unit(expected, dim=-1))
-    loss = region_distillation_loss(regions, crops)
+    loss = crop_distillation_loss(regions, crops)
     loss.backward()
     case.compare("out.model.loss", loss.detach())
     for name in case.data:
@@ -71,7 +71,7 @@ def check_clipself(case: Case) -> None:
             case.compare(name, _open_clip_gradient(student, name.removeprefix("out.model.grad_norm.")).norm())
         elif name.startswith("out.grid_boxes."):
             rows, columns = map(int, name.rsplit(".", 1)[1].split("x"))
-            case.compare(name, grid_regions(rows, columns), SINGLE)
+            case.compare(name, grid_cells(rows, columns), SINGLE)
         elif name.startswith("out.ensemble"):
             average = average_weights(weights["student"], weights["teacher"], case.config["ensemble_alpha"])
             case.compare(name, average[name.split(".", 2)[2]])

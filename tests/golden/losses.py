@@ -57,7 +57,7 @@ def check_kml(case: Case) -> None:
                 case.compare(f"out.{prefix}.gt_keypoint_latents", target)
                 case.compare(f"out.{prefix}.concept_keypoint_latents_intended", prompt)
             for weight in WEIGHTS:
-                total = relation_loss(item.denoising, loss, gate, weight)
+                total = relation_loss(item.denoising, [gate * loss], [weight]).mean()
                 case.compare(f"out.{prefix}.total_intended_w{weight}", total)
     if "in.batched.timesteps" in case.data:
         item, timesteps = _Item(case, "batched"), case.data["in.batched.timesteps"]

@@ -6,6 +6,8 @@ Shape letters: N objects, T text or image tokens, E vision width, C latent chann
 import hashlib
 import json
 import random
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,19 +15,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_files import whole_file
 from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.triplets import Triplet
 
 from ..common.frozen_models import fit_vae_for_encoding
 from ..common.latents import latent_posterior, with_area
+from ..common.options import ViewOptions
 from ..common.views import bucket_size, draw_view
 
 OF_OBJECTS = ("image_tokens", "local_tokens", "phrase_embeds", "boxes")  # padded to the most objects of a batch
 
 
 @torch.no_grad()
-def encode_conditions(pipe, triplet: Triplet) -> dict[str, torch.Tensor]:
+def encode_conditions(pipe: RelationBoothPipeline, triplet: Triplet) -> dict[str, torch.Tensor]:
     """What all views of a triplet share, by the pipeline's own inference code.
 
     Returns:
@@ -45,15 +49,15 @@ def encode_conditions(pipe, triplet: Triplet) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def encode_view(pipe, triplet: Triplet, resolution: int, rng: random.Random, **options) -> dict[str, torch.Tensor]:
+def encode_view(
+    pipe: RelationBoothPipeline, triplet: Triplet, views: ViewOptions, rng: random.Random
+) -> dict[str, torch.Tensor]:
     """One random view of the target.
 
-    Args:
-        options: of `draw_view`.
     Returns:
         latent_mean, latent_std (C, h, w), scaled by the VAE factor; boxes (N, 4); time_ids (6,); all float32.
     """
-    view = draw_view(triplet, resolution, rng, **options)
+    view = draw_view(triplet, views, rng)
     fit_vae_for_encoding(pipe.vae)
     mean, std = latent_posterior(pipe.vae, view.pixels[None])
     time_ids = [*view.original_size, *view.crop_top_left, *view.pixels.shape[-2:]]
@@ -65,7 +69,7 @@ def encode_view(pipe, triplet: Triplet, resolution: int, rng: random.Random, **o
     }
 
 
-def collate(samples: list[dict[str, torch.Tensor]], device) -> dict[str, torch.Tensor]:
+def collate(samples: list[dict[str, torch.Tensor]], device: torch.device | str) -> dict[str, torch.Tensor]:
     """One batch of samples of one size, with `present`, bool (B, N): False for the padding of samples with fewer
     objects."""
     counts = torch.tensor([len(sample["boxes"]) for sample in samples])
@@ -77,7 +81,7 @@ def collate(samples: list[dict[str, torch.Tensor]], device) -> dict[str, torch.T
     return batch
 
 
-def fingerprint(source) -> list | str:
+def fingerprint(source: str | Path | None) -> list | str:
     """What tells whether the files of a folder changed: names, sizes and times; of anything else its name."""
     folder = Path(str(source))
     if not folder.is_dir():
@@ -91,20 +95,28 @@ class AdapterSamples:
 
     Args:
         pipe: with adapter and encoders.
-        resolution, views, view_options: views of each triplet, and options of `draw_view`.
+        seed: of the views.
         folder: of encodings, one safetensors file for each triplet with all its views; None encodes at every call.
         settings: JSON of whatever else encodings depend on. It is part of the files' names, as is the triplet: what
             was encoded otherwise is never read.
     """
 
-    def __init__(self, pipe, triplets: list[Triplet], resolution, views, seed, view_options, folder=None, settings=""):
+    def __init__(
+        self,
+        pipe: RelationBoothPipeline,
+        triplets: list[Triplet],
+        views: ViewOptions,
+        seed: int,
+        folder: str | Path | None = None,
+        settings: str = "",
+    ):
         self.pipe, self.triplets, self.folder = pipe, triplets, None if folder is None else Path(folder)
-        self.resolution, self.views, self.seed, self.view_options = resolution, views, seed, view_options
-        self.settings = [settings, resolution, views, seed, view_options]
+        self.views, self.seed = views, seed
+        self.settings = [settings, asdict(views), seed]
 
     def sizes(self) -> list[tuple[int, int]]:
         """(width, height) of every triplet's views, pixels."""
-        return [bucket_size(*open_image(triplet.image).size, self.resolution) for triplet in self.triplets]
+        return [bucket_size(*open_image(triplet.image).size, self.views.resolution) for triplet in self.triplets]
 
     def __call__(self, item: int, view: int) -> dict[str, torch.Tensor]:
         """`encode_conditions` and `encode_view` of one view.
@@ -125,13 +137,13 @@ class AdapterSamples:
                 "machines `--encodings_dir` must be a folder that they share."
             ) from error
 
-    def store(self, items) -> None:
+    def store(self, items: Iterable[int]) -> None:
         """Encode those of `items` that have no file yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [item for item in items if not self.file(item).exists()]
         for item in tqdm(missing, desc="encoding triplets", disable=not missing):
             encoded = encode_conditions(self.pipe, self.triplets[item])
-            for view in range(self.views):
+            for view in range(self.views.views_per_triplet):
                 encoded |= {f"{view}/{name}": value for name, value in self._encode_view(item, view).items()}
             with whole_file(self.file(item)) as temporary:
                 save_file({name: tensor.cpu().contiguous() for name, tensor in encoded.items()}, temporary)
@@ -145,7 +157,7 @@ class AdapterSamples:
 
     def _encode_view(self, item: int, view: int) -> dict[str, torch.Tensor]:
         rng = random.Random(f"view {self.seed} {item} {view}")
-        return encode_view(self.pipe, self.triplets[item], self.resolution, rng, **self.view_options)
+        return encode_view(self.pipe, self.triplets[item], self.views, rng)
 
 
 def _stamp(file: Path) -> tuple[int, int]:

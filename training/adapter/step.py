@@ -3,10 +3,12 @@
 Shape letters: B batch, N objects, T text or image tokens, C context width, E vision width, h w latent grid.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from accelerate.utils import extract_model_from_parallel
+from diffusers import UNet2DConditionModel
 
 from relationbooth_pipeline.relation_adapter import RelationAdapter
 from relationbooth_pipeline.relation_rows import ImagePromptStates
@@ -31,7 +33,9 @@ class Dropouts:
     both: float = 0.05
     grounding: float = 0.10
 
-    def draw(self, count: int, device=None, generator=None):
+    def draw(
+        self, count: int, device: torch.device | str | None = None, generator: torch.Generator | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(keep_image, keep_text, drop_grounding): bool (count,)."""
         share = torch.rand(count, device=device, generator=generator)
         both = (share >= self.image + self.text) & (share < self.image + self.text + self.both)
@@ -47,7 +51,7 @@ def draw_dropped(dropouts: Dropouts, draws: list[Draw]) -> tuple[torch.Tensor, t
     return tuple(torch.cat(column) for column in zip(*rows))
 
 
-def initialise_from_text(adapter: RelationAdapter, unet) -> None:
+def initialise_from_text(adapter: RelationAdapter, unet: UNet2DConditionModel) -> None:
     """Image K and V of every layer become copies of the text's, as IP-Adapter's training starts (Ye et al., 2023)."""
     with torch.no_grad():
         for path, layer in zip(adapter.config.layer_widths, adapter.layers.values()):
@@ -56,7 +60,14 @@ def initialise_from_text(adapter: RelationAdapter, unet) -> None:
             layer.to_v.weight.copy_(attention.to_v.weight)
 
 
-def predict(unet, adapter, batch: dict[str, torch.Tensor], noisy, timesteps, dropped) -> torch.Tensor:
+def predict(
+    unet: UNet2DConditionModel,
+    adapter: torch.nn.Module,
+    batch: dict[str, torch.Tensor],
+    noisy: torch.Tensor,
+    timesteps: torch.Tensor,
+    dropped: Sequence[torch.Tensor],
+) -> torch.Tensor:
     """The UNet's output when it reads image prompts beside the text; γ = 1, as in MS-Diffusion's training.
 
     A dropped image prompt is not an absent one: its zeros still pass the resampler. Only where no object is `present`

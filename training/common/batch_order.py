@@ -5,6 +5,7 @@ one process with a larger batch reads.
 """
 
 import random
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ class Draw:
     seed: int
 
 
-class BatchSchedule:
+class BatchOrder:
     """Batches of one size each, every item about equally often.
 
     An epoch visits every item once; a bucket's last batch is filled up from its front.
@@ -31,14 +32,15 @@ class BatchSchedule:
         seed: of order, views and noise.
     """
 
-    def __init__(self, sizes: list, views: int, batch_size: int, seed: int):
+    def __init__(self, sizes: list[Hashable], views: int, batch_size: int, seed: int):
         if not sizes or views < 1 or batch_size < 1:
             raise ValueError(
-                f"a schedule needs items, views ≥ 1 and `batch_size` ≥ 1, got {len(sizes)}, {views} and {batch_size}."
+                "an order of batches needs items, views ≥ 1 and `batch_size` ≥ 1, got "
+                f"{len(sizes)}, {views} and {batch_size}."
             )
         self.views, self.batch_size, self.seed = views, batch_size, seed
         self._drawn: tuple[int, list[list[int]]] | None = None  # the latest epoch: drawing many items takes its time
-        self.buckets: dict = {}
+        self.buckets: dict[Hashable, list[int]] = {}
         for item, size in enumerate(sizes):
             self.buckets.setdefault(size, []).append(item)
 
@@ -66,7 +68,9 @@ class BatchSchedule:
         return batches
 
 
-def noise_and_timesteps(draws: list[Draw], shape, timesteps: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def noise_and_timesteps(
+    draws: list[Draw], shape: Sequence[int], timesteps: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Noise, the posterior's noise, (B, *shape) each, and timesteps, int (B,); each row from its own draw's seed."""
     rows = []
     for draw in draws:

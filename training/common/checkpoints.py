@@ -12,6 +12,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from accelerate import Accelerator
+
 from relationbooth_pipeline.relation_files import flush
 
 logger = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ class Checkpoints:
         """What is wrong with a checkpoint: files missing or changed since they were written."""
         folder = self.path(step)
         try:
-            sums = json.loads((folder / MANIFEST).read_text())
+            sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             return [f"{MANIFEST} cannot be read ({error})"]
         faults = [f"{name} is missing" for name in sums if not (folder / name).is_file()]
@@ -125,7 +127,7 @@ class Checkpoints:
         return None
 
 
-def save_state(accelerator, checkpoints: Checkpoints, step: int) -> None:
+def save_state(accelerator: Accelerator, checkpoints: Checkpoints, step: int) -> None:
     """A checkpoint of everything that `accelerator` has prepared or registered; call it on every process.
 
     When writing fails, a full disk for one, older checkpoints are untouched and the error is raised.

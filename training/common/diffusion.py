@@ -24,14 +24,29 @@ def training_scheduler(config: dict) -> DDPMScheduler:
     return DDPMScheduler.from_config(config)
 
 
-def prediction_target(scheduler, latents, noise, timesteps) -> torch.Tensor:
+def prediction_target(
+    scheduler: DDPMScheduler, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+) -> torch.Tensor:
     """What the UNet should answer: noise, velocity or latents, as the scheduler's `prediction_type` says."""
     target = {"epsilon": noise, "sample": latents}.get(scheduler.config.prediction_type)
     return scheduler.get_velocity(latents, noise, timesteps) if target is None else target
 
 
-def denoising_loss(output, target, timesteps, scheduler, snr_gamma: float | None) -> torch.Tensor:
-    """Mean squared error of each sample, (B,), weighted by min-SNR when `snr_gamma` is given."""
+def denoising_loss(
+    output: torch.Tensor,
+    target: torch.Tensor,
+    timesteps: torch.Tensor,
+    scheduler: DDPMScheduler,
+    snr_gamma: float | None,
+) -> torch.Tensor:
+    """Mean squared error of each sample, (B,), weighted by min-SNR (Hang et al., 2023) when `snr_gamma` is given.
+
+        min(SNR, γ) / SNR for epsilon, / (SNR + 1) for v_prediction, min(SNR, γ) for sample
+
+    Args:
+        output, target: (B, C, h, w). timesteps: int (B,).
+        snr_gamma: γ, greater than 0: at 0 every sample would weigh nothing.
+    """
     loss = (output.float() - target.float()).square().mean((1, 2, 3))
     if snr_gamma is None:
         return loss

@@ -4,9 +4,10 @@ Shape letters: N objects, C latent channels, h w latent grid.
 """
 
 import torch
+from diffusers import AutoencoderKL
 
 
-def latent_posterior(vae, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def latent_posterior(vae: AutoencoderKL, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of E(x), scaled by the VAE factor, float32."""
     posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
     factor = vae.config.scaling_factor

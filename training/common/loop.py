@@ -3,12 +3,15 @@
 import contextlib
 import logging
 import signal
-from collections.abc import Callable
+import threading
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 
 import torch
-from accelerate import Accelerator
 from tqdm import tqdm
 
+from .accelerator import Run
+from .batch_order import BatchOrder, Draw
 from .checkpoints import Checkpoints, save_state
 
 logger = logging.getLogger(__name__)
@@ -19,23 +22,17 @@ class TrainingDiverged(RuntimeError):
     """The loss is not finite; the message names step and samples."""
 
 
-class LossHistory:
-    """Mean losses of every step so far; part of each checkpoint."""
-
-    def __init__(self):
-        self.rows: list[dict[str, float]] = []
-
-    def state_dict(self) -> dict:
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.rows = state["rows"]
-
-
 @contextlib.contextmanager
-def noticing_sigterm():
-    """Yields a list that is non-empty once SIGTERM arrived; schedulers of clusters send it before they kill."""
+def noticing_sigterm() -> Iterator[list[int]]:
+    """Yields a list that is non-empty once SIGTERM arrived; schedulers of clusters send it before they kill.
+
+    Only a process's main thread can notice signals: in another one the list stays empty, and the log says so.
+    """
     seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        logger.warning("training in a thread: SIGTERM will end the process without a last checkpoint")
+        yield seen
+        return
     before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
     try:
         yield seen
@@ -44,13 +41,16 @@ def noticing_sigterm():
 
 
 def optimizer_step(
-    accelerator: Accelerator, args, model, trained, optimizer, schedule, step: int, losses_of, name_of
+    run: Run,
+    order: BatchOrder,
+    step: int,
+    losses_of: Callable[[list[Draw]], tuple[torch.Tensor, dict[str, torch.Tensor]]],
+    name_of: Callable[[Draw], str],
 ) -> dict[str, float]:
-    """Optimizer step `step` over all accumulated batches of all processes.
+    """Optimizer step `step` over all accumulated batches of all processes, and the learning rate's next value.
 
     Args:
-        model: prepared; what accumulates. trained: its weights that train.
-        schedule: a `BatchSchedule` of the whole step: batch by batch, and in each process by process.
+        order: of whole steps: batch by batch, and in each process by process.
         losses_of: the draws of one batch → (scalar, {"loss" and others: (B,), detached}).
         name_of: draw → what a message calls it.
     Returns:
@@ -58,48 +58,52 @@ def optimizer_step(
     Raises:
         TrainingDiverged: a sample's loss is not finite; names the samples, and nothing was changed by their batch.
     """
-    draws, size, values = schedule.batch(step), args.train_batch_size, []
-    for part in range(args.gradient_accumulation_steps):
+    accelerator, size = run.accelerator, run.loop.train_batch_size
+    draws, values = order.batch(step), []
+    for part in range(run.loop.gradient_accumulation_steps):
         offset = part * accelerator.num_processes * size
         first = offset + accelerator.process_index * size
-        with accelerator.accumulate(model):
+        with accelerator.accumulate(run.model):
             loss, parts = losses_of(draws[first : first + size])
             parts = {name: accelerator.gather(value) for name, value in parts.items()}
             if not torch.isfinite(parts["loss"]).all():
                 bad = (~torch.isfinite(parts["loss"])).nonzero().flatten().tolist()
                 names = sorted({name_of(draws[offset + i]) for i in bad})
                 raise TrainingDiverged(f"the loss of step {step + 1} is not finite for {', '.join(names)}.")
-            accelerator.backward(loss)
-            if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(trained, args.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            descend(run, loss)
         values.append(parts)
+    run.rate.step()
     return {name: torch.cat([parts[name] for parts in values]).mean().item() for name in values[0]}
 
 
+def descend(run: Run, loss: torch.Tensor) -> None:
+    """Backward, and after a step's last batch the optimizer; inside `accelerator.accumulate`."""
+    run.accelerator.backward(loss)
+    if run.accelerator.sync_gradients:
+        run.accelerator.clip_grad_norm_(run.trained, run.loop.max_grad_norm)
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+
+
 def run_steps(
-    accelerator: Accelerator,
-    args,
+    run: Run,
     steps: range,
     run_step: Callable[[int], dict[str, float]],
-    history: LossHistory,
-    rate,
     after_step: Callable[[int], None] = lambda done: None,
     shown: tuple[str, ...] = ("loss",),
 ) -> None:
     """Every step of `steps`, with checkpoints, reports, and an orderly end after SIGTERM or a loss that is not finite.
 
     Args:
-        run_step: step number, from 0 → its mean losses by name; raises `TrainingDiverged`.
-        rate: the learning rate's schedule, already advanced by `run_step`.
+        run_step: step number, from 0 → its mean losses by name; advances the learning rate; raises `TrainingDiverged`.
         after_step: called with the number of finished steps.
         shown: the losses beside the progress bar.
     Raises:
         TrainingDiverged: with the checkpoint of the weights before the step.
         SystemExit: SIGTERM came; the state is saved.
     """
-    checkpoints = Checkpoints(args.output_dir, args.checkpoints_total_limit)
+    accelerator, loop = run.accelerator, run.loop
+    checkpoints = Checkpoints(loop.output_dir, loop.checkpoints_total_limit)
     bar = tqdm(total=steps.stop, initial=steps.start, desc="steps", disable=not accelerator.is_main_process)
     with noticing_sigterm() as terminated:
         for step in steps:
@@ -111,13 +115,13 @@ def run_steps(
                     f"{error} The weights before it are in `{checkpoints.path(step)}`. Lower `--learning_rate` or look "
                     "at these samples."
                 ) from error
-            history.rows.append(row)
+            run.history.rows.append(row)
             bar.update()
             bar.set_postfix({name: f"{row[name]:.4f}" for name in shown})
-            accelerator.log({**row, "lr": rate.get_last_lr()[0]}, step=step + 1)
+            accelerator.log({**row, "lr": run.rate.get_last_lr()[0]}, step=step + 1)
             done = step + 1
             stop = accelerator.gather(torch.tensor([len(terminated)], device=accelerator.device)).any().item()
-            if done % args.checkpointing_steps == 0 or done == steps.stop or stop:
+            if done % loop.checkpointing_steps == 0 or done == steps.stop or stop:
                 save_state(accelerator, checkpoints, done)
             if stop:
                 if accelerator.is_main_process:
@@ -128,7 +132,7 @@ def run_steps(
     bar.close()
 
 
-def run_program(train: Callable, args) -> None:
+def run_program(train: Callable[[Namespace], None], args: Namespace) -> None:
     """`train(args)`, with plain log lines; what the user can mend ends the program as one line."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     for chatty in ("httpx", "accelerate", "torch"):

@@ -1,28 +1,35 @@
 """Pictures that every training run leaves: its loss curve, and validation pictures in folder and trackers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from PIL import Image
 
+from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.triplets import Triplet
+
+from .options import ValidationOptions
 
 CURVE_SPAN = 20  # steps of the running mean in the loss curve
 VALIDATION_STEPS = 30  # of denoising
 
 
-def validation_prompts(args, triplets: list[Triplet]) -> tuple[list[Image.Image], list[str], list | None]:
+def validation_prompts(
+    validation: ValidationOptions, triplets: list[Triplet]
+) -> tuple[list[Image.Image], list[str], list[list[float]] | None]:
     """(image prompts, phrases, boxes): the given ones, which have no boxes, or those of the first triplet."""
-    if args.validation_images:
-        return [open_image(file) for file in args.validation_images], args.validation_phrases, None
+    if validation.validation_images:
+        return [open_image(file) for file in validation.validation_images], validation.validation_phrases, None
     first = triplets[0]
     return [open_image(file) for file in first.image_prompts], first.phrases, first.boxes.tolist()
 
 
 @torch.no_grad()
-def draw_pictures(pipe, args, **conditioning) -> list[Image.Image]:
+def draw_pictures(pipe: RelationBoothPipeline, validation: ValidationOptions, **conditioning: Any) -> list[Image.Image]:
     """`--num_validation_images` pictures of the validation prompt; picture k has seed + k.
 
     Args:
@@ -31,20 +38,20 @@ def draw_pictures(pipe, args, **conditioning) -> list[Image.Image]:
     rescale = 0.5 if pipe.scheduler.config.get("rescale_betas_zero_snr") else 0.0
     return [
         pipe(
-            args.validation_prompt,
-            height=args.resolution,
-            width=args.resolution,
+            validation.validation_prompt,
+            height=validation.resolution,
+            width=validation.resolution,
             num_inference_steps=VALIDATION_STEPS,
-            guidance_scale=args.validation_guidance_scale,
+            guidance_scale=validation.validation_guidance_scale,
             guidance_rescale=rescale,
-            generator=torch.Generator().manual_seed(args.seed + k),
+            generator=torch.Generator().manual_seed(validation.seed + k),
             **conditioning,
         ).images[0]
-        for k in range(args.num_validation_images)
+        for k in range(validation.num_validation_images)
     ]
 
 
-def log_validation(accelerator, pictures: dict[str, list[Image.Image]], step: int, folder: Path) -> None:
+def log_validation(accelerator: Accelerator, pictures: dict[str, list[Image.Image]], step: int, folder: Path) -> None:
     """PNG files in `folder`/validation, and the same to the trackers."""
     (folder / "validation").mkdir(exist_ok=True)
     for name, images in pictures.items():

@@ -11,7 +11,9 @@ from relationbooth_pipeline.relation_layouts import missing_phrases
 from relationbooth_pipeline.triplets import Triplet, read_triplets
 
 from ..common.diffusion import training_scheduler
+from .frozen_models import check_vae_file
 from .loop_arguments import LOOP_FREE_ON_RESUME, add
+from .options import BaseOptions, TripletSource, ValidationOptions
 
 TRIPLETS_FREE_ON_RESUME = LOOP_FREE_ON_RESUME | {
     "hub_token", "validation_prompt", "validation_images", "validation_phrases", "num_validation_images",
@@ -19,48 +21,44 @@ TRIPLETS_FREE_ON_RESUME = LOOP_FREE_ON_RESUME | {
 }  # fmt: skip
 
 
-def add_base_options(parser: argparse.ArgumentParser):
+def add_base_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The group "base model and adapter", returned to add to."""
     base = parser.add_argument_group("base model and adapter")
     add(base, "pretrained_model_name_or_path", required=True, help="SDXL folder or Hub repository")
-    add(base, "pretrained_vae_model_name_or_path", help="a better VAE, e.g. madebyollin/sdxl-vae-fp16-fix")
-    add(base, "revision")
+    add(base, "pretrained_vae_model_name_or_path", help="a better VAE, e.g. madebyollin/sdxl-vae-fp16-fix: folder, Hub "
+        "repository or .safetensors file; default: the base model's own")  # fmt: skip
+    add(base, "revision", help="branch, tag or commit of the base model's repository; default: its main branch")
     add(base, "variant", help="fp16, for repositories that hold such files")
-    add(base, "cache_dir")
-    add(base, "hub_token")
+    add(base, "cache_dir", help="of what is downloaded; default: the Hub's own")
+    add(base, "hub_token", help="for private or gated repositories; default: that of `hf auth login`")
     return base
 
 
-def add_triplet_options(parser: argparse.ArgumentParser, views_per_triplet: int):
+def add_triplet_options(parser: argparse.ArgumentParser, views_per_triplet: int) -> argparse._ArgumentGroup:
     """The group "triplets", returned to add to; `views_per_triplet` is the option's default."""
     data = parser.add_argument_group("triplets")
     add(data, "train_data_dir", help="folder of triplets; `relationbooth triplets check` it first")
     add(data, "dataset_name", help="Hub dataset that holds such a folder, instead")
     add(data, "predicate", help="the relation's words, for triplets that name none; default: told by the sentence")
-    add(data, "resolution", int, 1024, "side of the square whose area every view has; pixels")
-    add(data, "views_per_triplet", int, views_per_triplet, "random crops encoded of each triplet")
-    add(data, "largest_zoom", float, 1.15, "of a random crop")
+    add(data, "resolution", int, 1024, help="side of the square whose area every view has; pixels")
+    add(data, "views_per_triplet", int, views_per_triplet, help="random crops encoded of each triplet")
+    add(data, "largest_zoom", float, 1.15, help="of a random crop, at least 1")
     add(data, "center_crop", bool, help="no random crops")
     add(data, "random_flip", bool, help="mirror half of the views; not for relations that tell left from right")
     return data
 
 
-def add_validation_options(report, trained: str) -> None:
+def add_validation_options(report: argparse._ArgumentGroup, trained: str) -> None:
     """Options of the pictures drawn on the way, with and without `trained`."""
     add(report, "validation_prompt", help=f"draw it with and without the {trained}, from the same seeds")
     add(report, "validation_images", nargs="+", help="image prompts for it; default: those of the first triplet")
-    add(report, "validation_phrases", nargs="+", help="their phrases")
-    add(report, "num_validation_images", int, 4)
-    add(report, "validation_guidance_scale", float, 5.0)
+    add(report, "validation_phrases", nargs="+", help="their phrases; default: those of the first triplet")
+    add(report, "num_validation_images", int, 4, help="pictures each time, of seeds that follow one another")
+    add(report, "validation_guidance_scale", float, 5.0, help="of these pictures")
     add(report, "validation_steps", int, help="every so many steps; default: at the end only")
 
 
-def view_options(args) -> dict:
-    """Options of `draw_view`."""
-    return {name: getattr(args, name) for name in ("largest_zoom", "center_crop", "random_flip")}
-
-
-def check_triplet_options(parser: argparse.ArgumentParser, args) -> None:
+def check_triplet_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Stop with a message unless the options above make sense together, as far as that needs no file."""
 
     def must(holds: bool, message: str):
@@ -77,6 +75,8 @@ def check_triplet_options(parser: argparse.ArgumentParser, args) -> None:
     )
     must(args.resolution % 8 == 0 and args.resolution >= 64, f"`--resolution` must be a multiple of 8, at least 64, "
          f"got {args.resolution}.")  # fmt: skip
+    must(args.validation_steps is None or args.validation_steps >= 1, f"`--validation_steps` must be at least 1, got "
+         f"{args.validation_steps}. Leave it out for pictures at the end only.")  # fmt: skip
     must(args.largest_zoom >= 1, f"`--largest_zoom` must be at least 1, got {args.largest_zoom}.")
     must(
         args.validation_prompt is not None or not (args.validation_images or args.validation_phrases),
@@ -86,48 +86,63 @@ def check_triplet_options(parser: argparse.ArgumentParser, args) -> None:
     must(given[0] == given[1], f"`--validation_images` and `--validation_phrases` must be as many, got {given}.")
 
 
-def read_triplet_source(args) -> tuple[str, list[Triplet]]:
+def read_triplet_source(source: TripletSource, validation: ValidationOptions) -> tuple[str, list[Triplet]]:
     """(folder, its triplets), every fault reported at once.
 
     Raises:
         ValueError: a fault, or a validation prompt that does not name its image prompts.
     """
-    folder = args.train_data_dir
-    if args.dataset_name is not None:
-        folder = args.dataset_name
+    folder = source.train_data_dir
+    if source.dataset_name is not None:
+        folder = source.dataset_name
         if not Path(folder).is_dir():
-            folder = snapshot_download(folder, repo_type="dataset", cache_dir=args.cache_dir, token=args.hub_token)
-    triplets = read_triplets(folder, args.predicate)
-    phrases = args.validation_phrases or triplets[0].phrases
-    if args.validation_prompt is not None and (absent := missing_phrases(phrases, args.validation_prompt)):
+            folder = snapshot_download(folder, repo_type="dataset", cache_dir=source.cache_dir, token=source.hub_token)
+    triplets = read_triplets(folder, source.predicate)
+    phrases, prompt = validation.validation_phrases or triplets[0].phrases, validation.validation_prompt
+    if prompt is not None and (absent := missing_phrases(phrases, prompt)):
         raise ValueError(
-            f"`--validation_prompt` {args.validation_prompt!r} must name {', '.join(absent)}: its image prompts show "
-            "them. Those of the first triplet are used; `--validation_images` and `--validation_phrases` give others."
+            f"`--validation_prompt` {validation.validation_prompt!r} must name {', '.join(absent)}: its image prompts "
+            "show them. Those of the first triplet are used; `--validation_images` and `--validation_phrases` give others."
         )
     return folder, triplets
 
 
-def check_base_and_adapter(args, adapter_config: bool) -> None:
+def check_base_and_adapter(base: BaseOptions, relation_adapter: str | None) -> dict:
     """What configs alone can tell: base and adapter fit together, the scheduler is one we can train on.
 
     Args:
-        adapter_config: whether `--relation_adapter` is given and has a config of our format.
+        relation_adapter: folder or repository of an adapter in our format; None: nothing is compared.
+    Returns:
+        The UNet's config.
     Raises:
         ValueError: with what to use instead.
     """
-    base = {"revision": args.revision, "cache_dir": args.cache_dir, "token": args.hub_token}
-    unet = UNet2DConditionModel.load_config(args.pretrained_model_name_or_path, subfolder="unet", **base)
+    source, place = base.pretrained_model_name_or_path, {"revision": base.revision, **base.hub}
+    if Path(source).is_file():
+        raise ValueError(
+            f"`--pretrained_model_name_or_path` must be a folder or a Hub repository, got the file `{source}`. Turn it "
+            "into a folder: `StableDiffusionXLPipeline.from_single_file(FILE).save_pretrained(FOLDER)`."
+        )
+    try:
+        unet = UNet2DConditionModel.load_config(source, subfolder="unet", **place)
+        scheduler = DDPMScheduler.load_config(source, subfolder="scheduler", **place)
+    except OSError as error:
+        raise ValueError(
+            f"`--pretrained_model_name_or_path` must be an SDXL folder or repository, got `{source}`: {error}"
+        ) from error
     if unet.get("addition_embed_type") != "text_time":
         raise ValueError(
             f"`--pretrained_model_name_or_path` must be an SDXL model, got one with `addition_embed_type` "
             f"{unet.get('addition_embed_type')!r}."
         )
-    training_scheduler(DDPMScheduler.load_config(args.pretrained_model_name_or_path, subfolder="scheduler", **base))
-    if adapter_config:
-        config = RelationAdapter.load_config(args.relation_adapter, cache_dir=args.cache_dir, token=args.hub_token)
+    training_scheduler(scheduler)
+    check_vae_file(base)
+    if relation_adapter is not None:
+        config = RelationAdapter.load_config(relation_adapter, **base.hub)
         found, expected = config["resampler_config"]["output_dim"], unet["cross_attention_dim"]
         if found != expected:
             raise ValueError(
                 f"`--relation_adapter` must be made for `cross_attention_dim` {expected}, the base model's; this one "
                 f"was made for {found}."
             )
+    return unet

@@ -14,13 +14,16 @@ from PIL import Image
 from relationbooth_pipeline.relation_images import open_image, read_mask
 from relationbooth_pipeline.triplets import Triplet
 
+from .options import ViewOptions
+
 # Left and right change places when a picture is mirrored.
 MIRROR_PAIRS = {
     "AP-10K": ((0, 1), (5, 8), (6, 9), (7, 10), (11, 14), (12, 15), (13, 16)),
     "COCO": ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
 }
 LARGEST_ASPECT = 2.0  # width over height, or its inverse, of a bucket
-BUCKETS_PER_SIDE = 16  # a side is a multiple of resolution / 16: 64 pixels at 1024, as SDXL was trained
+BUCKETS_PER_SIDE = 16  # sides are about resolution / 16 apart: 64 pixels at 1024, as SDXL was trained
+SIDE_MULTIPLE = 8  # pixels of a latent cell's side
 LEAST_KEPT = 0.8  # of every box's area, else another crop is drawn
 CROP_DRAWS = 10
 
@@ -47,40 +50,39 @@ class View:
 
 
 def bucket_size(width: int, height: int, resolution: int) -> tuple[int, int]:
-    """(width, height) of the aspect bucket nearest to an image's shape, with at most `resolution`² pixels."""
-    step = max(8, resolution // BUCKETS_PER_SIDE)
-    widths = range(step, int(resolution * LARGEST_ASPECT) + 1, step)
-    sizes = [(w, resolution**2 // w // step * step) for w in widths]
+    """(width, height) of the aspect bucket nearest to an image's shape, with at most `resolution`² pixels.
+
+    Args:
+        resolution: a multiple of 8, as the VAE wants both sides to be; one of the sides that buckets have.
+    """
+    step = max(SIDE_MULTIPLE, resolution // BUCKETS_PER_SIDE // SIDE_MULTIPLE * SIDE_MULTIPLE)
+    sides = range((resolution - 1) % step + 1, int(resolution * LARGEST_ASPECT) + 1, step)
+    sizes = [(w, max((h for h in sides if w * h <= resolution**2), default=0)) for w in sides]
     sizes = [(w, h) for w, h in sizes if h and max(w / h, h / w) <= LARGEST_ASPECT]
     # A bucket of the right shape with the most pixels: 1023 × 1024 must not fall to 960 × 1024.
     return min(sizes, key=lambda size: (abs(math.log(size[0] / size[1] * height / width)), -size[0] * size[1]))
 
 
-def draw_view(
-    triplet: Triplet,
-    resolution: int,
-    rng: random.Random,
-    largest_zoom: float = 1.15,
-    center_crop: bool = False,
-    random_flip: bool = False,
-) -> View:
-    """A random view in the triplet's own aspect bucket.
-
-    Args:
-        resolution: the view has about resolution² pixels.
-        largest_zoom: how much closer than the widest crop a view may be; the released code's 1.
-        center_crop: take the widest, central crop always.
-        random_flip: mirror half of the views; left and right keypoints then change places.
-    """
+def draw_view(triplet: Triplet, views: ViewOptions, rng: random.Random) -> View:
+    """A random view in the triplet's own aspect bucket."""
     image = open_image(triplet.image)
-    size = bucket_size(*image.size, resolution)
-    window = _widest(image.size, size) if center_crop else _random_window(image.size, size, triplet, rng, largest_zoom)
-    flip = random_flip and rng.random() < 0.5
-    return cut_view(triplet, image, size, window, flip)
+    size = bucket_size(*image.size, views.resolution)
+    if views.center_crop:
+        window = widest_window(image.size, size)
+    else:
+        window = _random_window(image.size, size, triplet, rng, views.largest_zoom)
+    return cut_view(triplet, image, size, window, views.random_flip and rng.random() < 0.5)
 
 
-def cut_view(triplet: Triplet, image: Image.Image, size, window, flip: bool = False) -> View:
-    """The view that shows `window` (left, top, right, bottom; pixels of the file, fractions allowed) at `size`."""
+def cut_view(
+    triplet: Triplet,
+    image: Image.Image,
+    size: tuple[int, int],
+    window: tuple[float, float, float, float],
+    flip: bool = False,
+) -> View:
+    """The view that shows `window` (left, top, right, bottom; pixels of the file, fractions allowed) at `size`
+    (width, height), mirrored or not."""
     left, top, right, bottom = window
     start = torch.tensor([left, top])
     extent = torch.tensor([right - left, bottom - top])
@@ -98,6 +100,8 @@ def cut_view(triplet: Triplet, image: Image.Image, size, window, flip: bool = Fa
         keypoints[..., 0] = 1 - keypoints[..., 0]
         keypoints = keypoints[:, mirrored_order(triplet.keypoint_order)]
     scale = size[0] / (right - left)
+    if flip:  # a mirrored view is a crop of the mirrored picture
+        left = image.width - right
     values = torch.from_numpy(np.asarray(pixels).copy()).permute(2, 0, 1).float() / 127.5 - 1
     return View(
         pixels=values,
@@ -117,22 +121,30 @@ def mirrored_order(order: str) -> list[int]:
     return indices
 
 
-def _widest(picture, size):
-    """The largest central window of the bucket's shape."""
+def widest_window(picture: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest central window of a bucket's shape: left, top, right, bottom, inside the picture.
+
+    Args:
+        picture, size: (width, height) of picture and bucket, pixels.
+    """
     scale = max(size[0] / picture[0], size[1] / picture[1])
-    width, height = size[0] / scale, size[1] / scale
-    left, top = (picture[0] - width) / 2, (picture[1] - height) / 2
-    return left, top, left + width, top + height
+    # Not above the picture's own side: the quotient may exceed it by a rounding error, which Pillow refuses.
+    width, height = min(size[0] / scale, picture[0]), min(size[1] / scale, picture[1])
+    return _window((picture[0] - width) / 2, (picture[1] - height) / 2, width, height, picture)
+
+
+def _window(left: float, top: float, width: float, height: float, picture: tuple[int, int]):
+    return left, top, min(left + width, picture[0]), min(top + height, picture[1])
 
 
 def _random_window(picture, size, triplet, rng, largest_zoom):
     """A window that keeps at least `LEAST_KEPT` of every box; the best of the draws when none does."""
-    widest, best, best_kept = _widest(picture, size), None, -1.0
+    widest, best, best_kept = widest_window(picture, size), None, -1.0
     for _ in range(CROP_DRAWS):
         zoom = rng.uniform(1.0, largest_zoom)
         width, height = (widest[2] - widest[0]) / zoom, (widest[3] - widest[1]) / zoom
         left, top = rng.uniform(0, picture[0] - width), rng.uniform(0, picture[1] - height)
-        window = (left, top, left + width, top + height)
+        window = _window(left, top, width, height, picture)
         kept = _least_kept(triplet.boxes * torch.tensor(picture).repeat(2), window)
         if kept >= LEAST_KEPT:
             return window

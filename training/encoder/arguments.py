@@ -1,26 +1,81 @@
 """Arguments of `train_local_image_encoder.py`, and what a model's config tells about them before it is loaded."""
 
 import argparse
+from dataclasses import dataclass
 
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
-from ..common.loop_arguments import LOOP_FREE_ON_RESUME, add, add_loop_options, add_report_options, check_numbers
-from .distillation import MAX_REGIONS, MAX_SPLIT
+from ..common.loop_arguments import (
+    LOOP_FREE_ON_RESUME,
+    add,
+    add_loop_options,
+    add_report_options,
+    check_numbers,
+    free_on_resume,
+    settle_with_launcher,
+)
+from ..common.options import LoopOptions, ReportOptions
+from .crop_sources import PictureOptions
+from .distillation import MAX_CROPS, MAX_SPLIT
 
 MODEL_TYPES = ("clip", "clip_vision_model")
 FREE_ON_RESUME = LOOP_FREE_ON_RESUME | {"original_share", "dataloader_num_workers"}
 
 
+@dataclass(frozen=True)
+class TowerOptions:
+    """The vision tower that teaches and learns."""
+
+    pretrained_model_name_or_path: str
+    subfolder: str
+    revision: str | None
+    cache_dir: str | None
+
+    @property
+    def place(self) -> dict[str, str | None]:
+        """Where in the repository, and which state of it: arguments of `from_pretrained`."""
+        return {"subfolder": self.subfolder, "revision": self.revision, "cache_dir": self.cache_dir}
+
+
+@dataclass(frozen=True)
+class DistillationOptions:
+    """CLIPSelf's settings.
+
+    Attributes:
+        image_scale: side of the student's input, in native sides.
+        max_split: most rows and columns of the grid a picture is cut in. max_crops: of a picture that count.
+        trainable_blocks: so many last blocks train; None: all.
+        original_share: of the original weights in the result, in [0, 1).
+    """
+
+    image_scale: int
+    max_split: int
+    max_crops: int
+    trainable_blocks: int | None
+    original_share: float
+
+
+@dataclass(frozen=True)
+class LocalEncoderOptions:
+    """All that a run is told, by part."""
+
+    tower: TowerOptions
+    pictures: PictureOptions
+    method: DistillationOptions
+    dataloader_num_workers: int
+    loop: LoopOptions
+    report: ReportOptions
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Teach a CLIP vision tower to see regions of a picture as it sees their crops (CLIPSelf).",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Teach a CLIP vision tower to see a place of a picture as it sees its crop (CLIPSelf).",
     )
     base = parser.add_argument_group("vision tower")
     add(base, "pretrained_model_name_or_path", required=True, help="CLIP model or CLIP vision model, folder or Hub")
-    add(base, "subfolder", default="")
-    add(base, "revision")
-    add(base, "cache_dir")
+    add(base, "subfolder", default="", help="of the repository or folder; default: its top")
+    add(base, "revision", help="branch, tag or commit of the repository; default: its main branch")
+    add(base, "cache_dir", help="of what is downloaded; default: the Hub's own")
 
     data = parser.add_argument_group("pictures, of one of three sources")
     add(data, "train_data_dir", help="folder of pictures, searched through")
@@ -29,15 +84,15 @@ def build_parser() -> argparse.ArgumentParser:
     add(data, "dataset_split", default="train", help="of dataset_name")
     add(data, "image_column", help="default: the only column of pictures")
     add(data, "streaming", bool, help="read dataset_name while training, without storing it")
-    add(data, "shuffle_buffer", int, 1000, "undecoded pictures that a stream is shuffled through; 0: in its order")
-    add(data, "dataloader_num_workers", int, 0, "processes that prepare pictures; of a stream at most one")
+    add(data, "shuffle_buffer", int, 1000, help="undecoded pictures that a stream is shuffled through; 0: in its order")
+    add(data, "dataloader_num_workers", int, 0, help="processes that prepare pictures; of a stream at most one")
 
     method = parser.add_argument_group("method")
-    add(method, "image_scale", int, 4, "side of the student's input, in native sides")
-    add(method, "max_split", int, MAX_SPLIT, "most rows and columns of the grid a picture is cut in")
-    add(method, "max_regions", int, MAX_REGIONS, "of a picture that count")
+    add(method, "image_scale", int, 4, help="side of the student's input, in native sides")
+    add(method, "max_split", int, MAX_SPLIT, help="most rows and columns of the grid a picture is cut in")
+    add(method, "max_crops", int, MAX_CROPS, help="crops of a picture that count, at most")
     add(method, "trainable_blocks", int, help="so many last transformer blocks train; default: all")
-    add(method, "original_share", float, 0.05, "of the original weights in the result; the student has the rest")
+    add(method, "original_share", float, 0.05, help="of the original weights in the result; the student has the rest")
 
     add_loop_options(
         parser,
@@ -58,6 +113,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parsed and checked, as far as that needs no file."""
     parser = build_parser()
     args = parser.parse_args(arguments)
+    settle_with_launcher(parser, args)
     given = [name for name in ("train_data_dir", "dataset_name", "webdataset_urls") if getattr(args, name) is not None]
     if len(given) != 1:
         parser.error(
@@ -69,8 +125,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     check_numbers(
         parser,
         args,
-        at_least_one=("image_scale", "max_split", "max_regions", "trainable_blocks"),
-        not_negative=("shuffle_buffer", "dataloader_num_workers", "adam_weight_decay"),
+        at_least_one=("image_scale", "max_split", "max_crops", "trainable_blocks"),
+        not_negative=("shuffle_buffer", "dataloader_num_workers"),
     )
     if not 0 <= args.original_share < 1:
         parser.error(f"`--original_share` must be in [0, 1), got {args.original_share}.")
@@ -82,22 +138,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def hub_options(args) -> dict:
-    """Where in the repository, and which state of it."""
-    return {"subfolder": args.subfolder, "revision": args.revision, "cache_dir": args.cache_dir}
+def may_differ(args: argparse.Namespace) -> set[str]:
+    """Arguments that a resumed run may give differently."""
+    return free_on_resume(args, FREE_ON_RESUME)
 
 
-def vision_config(args) -> CLIPVisionConfig:
+def vision_config(tower: TowerOptions, method: DistillationOptions) -> CLIPVisionConfig:
     """The tower's config, read without its weights.
 
     Raises:
         ValueError: there is none, it is no CLIP vision tower's, or the options do not fit it.
     """
-    source = args.pretrained_model_name_or_path
+    source = tower.pretrained_model_name_or_path
     try:
-        kind = PreTrainedConfig.get_config_dict(source, **hub_options(args))[0].get("model_type")
+        kind = PreTrainedConfig.get_config_dict(source, **tower.place)[0].get("model_type")
         if kind in MODEL_TYPES:
-            config = CLIPVisionConfig.from_pretrained(source, **hub_options(args))
+            config = CLIPVisionConfig.from_pretrained(source, **tower.place)
     except OSError as error:
         raise ValueError(
             f"`--pretrained_model_name_or_path` must be a CLIP folder or repository, got `{source}`: {error}"
@@ -109,17 +165,17 @@ def vision_config(args) -> CLIPVisionConfig:
             "makes one of an open_clip checkpoint."
         )
     depth = config.num_hidden_layers
-    if args.trainable_blocks is not None and args.trainable_blocks > depth:
-        raise ValueError(f"`--trainable_blocks` must be at most {depth}, the tower's, got {args.trainable_blocks}.")
-    side = config.image_size * args.image_scale
+    if method.trainable_blocks is not None and method.trainable_blocks > depth:
+        raise ValueError(f"`--trainable_blocks` must be at most {depth}, the tower's, got {method.trainable_blocks}.")
+    side = config.image_size * method.image_scale
     if side % config.patch_size:
         raise ValueError(
-            f"`--image_scale` {args.image_scale} times the native size {config.image_size} must be a multiple of the "
+            f"`--image_scale` {method.image_scale} times the native size {config.image_size} must be a multiple of the "
             f"patch size {config.patch_size}, got {side}."
         )
-    if side // config.patch_size < args.max_split:
+    if side // config.patch_size < method.max_split:
         raise ValueError(
             f"`--max_split` must be at most {side // config.patch_size}, the patches along a side of the student's "
-            f"input, got {args.max_split}. Raise `--image_scale`."
+            f"input, got {method.max_split}. Raise `--image_scale`."
         )
     return config

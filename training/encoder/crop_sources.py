@@ -16,6 +16,26 @@ SHOWN_FAULTS = 5  # of a folder; one bad download tends to leave hundreds
 KEY = "__key__"  # WebDataset's name of a sample
 
 
+@dataclass(frozen=True)
+class PictureOptions:
+    """Where pictures come from: exactly one of `train_data_dir`, `dataset_name` and `webdataset_urls` is given.
+
+    Attributes:
+        image_column: None: the only column of pictures.
+        shuffle_buffer: undecoded pictures that a stream is shuffled through; 0: in its order. seed: of that order.
+    """
+
+    train_data_dir: str | None
+    dataset_name: str | None
+    webdataset_urls: list[str] | None
+    dataset_split: str
+    image_column: str | None
+    streaming: bool
+    shuffle_buffer: int
+    seed: int
+    cache_dir: str | None
+
+
 @dataclass
 class PictureFolder:
     """Every picture below a folder, in the order of its path."""
@@ -82,8 +102,8 @@ class PictureStream:
         return decoded(value, name)
 
 
-def open_source(args, smallest_side: int) -> PictureFolder | PictureTable | PictureStream:
-    """What `args` (of `encoder_arguments`) name, checked as far as that takes no decoding of every picture.
+def open_source(options: PictureOptions, smallest_side: int) -> PictureFolder | PictureTable | PictureStream:
+    """What the options name, checked as far as that takes no decoding of every picture.
 
     Args:
         smallest_side: pixels; a folder's pictures are refused below it.
@@ -91,34 +111,41 @@ def open_source(args, smallest_side: int) -> PictureFolder | PictureTable | Pict
         ValueError: there are no pictures, or unreadable or too small ones (of a folder all are looked at; of a table
             and a stream, the first).
     """
-    if args.train_data_dir is not None:
-        return PictureFolder(_checked_files(Path(args.train_data_dir), smallest_side))
+    if options.train_data_dir is not None:
+        return PictureFolder(_checked_files(Path(options.train_data_dir), smallest_side))
     import datasets  # takes a second, and a folder does without it
 
-    streaming, label = args.streaming or args.webdataset_urls is not None, args.dataset_name or "--webdataset_urls"
+    streaming, label = (
+        options.streaming or options.webdataset_urls is not None,
+        options.dataset_name or "--webdataset_urls",
+    )
     try:
-        if args.webdataset_urls is not None:
+        if options.webdataset_urls is not None:
             rows = datasets.load_dataset(
-                "webdataset", data_files=args.webdataset_urls, split="train", streaming=True, cache_dir=args.cache_dir
+                "webdataset",
+                data_files=options.webdataset_urls,
+                split="train",
+                streaming=True,
+                cache_dir=options.cache_dir,
             )
         else:
             rows = datasets.load_dataset(
-                args.dataset_name, split=args.dataset_split, streaming=streaming, cache_dir=args.cache_dir
+                options.dataset_name, split=options.dataset_split, streaming=streaming, cache_dir=options.cache_dir
             )
         first = next(iter(rows.take(1)), None)
     except Exception as error:  # builders, the Hub, tar and Pillow raise their own kinds; the cause is kept
         raise ValueError(f"`{label}` could not be read ({type(error).__name__}): {error}") from error
     if first is None:
         raise ValueError(f"`{label}` holds no samples. Check the name, the split or the addresses.")
-    column = _image_column(first, args.image_column, label)
+    column = _image_column(first, options.image_column, label)
     _check_side(f"the first picture of `{label}`", first[column].size, smallest_side)
     rows = rows.select_columns([column, *([KEY] if KEY in first else [])])
     rows = rows.cast_column(column, datasets.Image(decode=False))
     if not streaming:
         return PictureTable(rows, column, label)
-    if args.shuffle_buffer:
-        rows = rows.shuffle(seed=args.seed, buffer_size=1)
-    return PictureStream(rows, column, label, args.shuffle_buffer, args.seed)
+    if options.shuffle_buffer:
+        rows = rows.shuffle(seed=options.seed, buffer_size=1)
+    return PictureStream(rows, column, label, options.shuffle_buffer, options.seed)
 
 
 def decoded(value: dict, name: str) -> Image.Image:

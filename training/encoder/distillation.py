@@ -1,17 +1,17 @@
 """Self-distillation of dense CLIP features (CLIPSelf; RelationBooth, appendix A.1): loss, grids, and averaging.
 
-Shape letters: M regions, D feature width.
+Shape letters: M crops, D feature width.
 """
 
 import torch
 import torch.nn.functional as F
 
 MAX_SPLIT = 6  # most rows and columns of a grid: the released command line's default
-MAX_REGIONS = 20  # of one picture, as released
+MAX_CROPS = 20  # of one picture, as released
 
 
-def region_distillation_loss(student_features: torch.Tensor, teacher_features: torch.Tensor) -> torch.Tensor:
-    """1 − mean over regions of cos(student's pooled region, teacher's embedding of the crop)    (golden case
+def crop_distillation_loss(student_features: torch.Tensor, teacher_features: torch.Tensor) -> torch.Tensor:
+    """1 − mean over crops of cos(student's features pooled over its box, teacher's embedding of the crop)    (golden case
     `clipself`)
 
     Args:
@@ -31,13 +31,15 @@ def grid_choices(max_split: int = MAX_SPLIT) -> list[tuple[int, int]]:
     ]
 
 
-def grid_regions(rows: int, columns: int) -> torch.Tensor:
-    """Equal cells of a picture, XYXY in [0, 1], (rows·columns, 4), row by row."""
+def grid_cells(rows: int, columns: int) -> torch.Tensor:
+    """Boxes of equal cells of a picture, XYXY in [0, 1], (rows·columns, 4), row by row."""
     y, x = torch.meshgrid(torch.arange(rows) / rows, torch.arange(columns) / columns, indexing="ij")
     return torch.stack([x, y, x + 1 / columns, y + 1 / rows], dim=-1).reshape(-1, 4)
 
 
-def average_weights(student: dict, original: dict, share: float = 0.95) -> dict:
+def average_weights(
+    student: dict[str, torch.Tensor], original: dict[str, torch.Tensor], share: float = 0.95
+) -> dict[str, torch.Tensor]:
     """share · student + (1 − share) · original for every tensor of two state dicts with the same keys."""
     if student.keys() != original.keys():
         raise ValueError(

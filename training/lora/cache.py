@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from PIL import Image
 from tqdm import tqdm
 
+from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.relation_layouts import phrase_span, token_offsets
 from relationbooth_pipeline.relation_rows import UNGUIDED
 from relationbooth_pipeline.triplets import Triplet
 
 from ..common.latents import latent_posterior, with_area
+from ..common.options import ViewOptions
 from ..common.views import View, draw_view
 from .losses import keypoint_features
 
@@ -65,7 +67,7 @@ class CachedView:
         """(h, w); only views of one size make a batch."""
         return tuple(self.latent_mean.shape[-2:])
 
-    def to(self, device, dtype=None) -> "CachedView":
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "CachedView":
         """Copy on a device; `dtype` is that of the UNet's conditioning, latents and keypoints keep float32."""
 
         def moved(value, floating):
@@ -89,7 +91,7 @@ def image_prompt_pixels(image: Image.Image, resolution: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def encode_prompts(pipe, triplet: Triplet, resolution: int) -> EncodedPrompts:
+def encode_prompts(pipe: RelationBoothPipeline, triplet: Triplet, resolution: int) -> EncodedPrompts:
     """Text and image prompts of a triplet through the frozen encoders, by the pipeline's own inference code."""
     text, _, pooled, _ = pipe.encode_prompt(triplet.prompt, do_classifier_free_guidance=False)
     images = [open_image(file) for file in triplet.image_prompts]
@@ -126,7 +128,9 @@ def predicate_span(pipe, triplet: Triplet) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def encode_view(pipe, triplet: Triplet, view: View, prompts: EncodedPrompts, image_prompt_scale) -> CachedView:
+def encode_view(
+    pipe: RelationBoothPipeline, triplet: Triplet, view: View, prompts: EncodedPrompts, image_prompt_scale: float
+) -> CachedView:
     """A view of the target and the adapter's K and V for its boxes."""
     mean, std = latent_posterior(pipe.vae, view.pixels[None])
     height, width = mean.shape[-2:]
@@ -158,21 +162,24 @@ def encode_view(pipe, triplet: Triplet, view: View, prompts: EncodedPrompts, ima
 
 
 def encode_triplets(
-    pipe, triplets: list[Triplet], resolution: int, views: int, seed: int, image_prompt_scale=0.6, **view_options
+    pipe: RelationBoothPipeline,
+    triplets: list[Triplet],
+    views: ViewOptions,
+    seed: int,
+    image_prompt_scale: float = 0.6,
 ) -> list[list[CachedView]]:
     """Views of every triplet, on the CPU; the same for the same seed.
 
     Args:
-        views: of each triplet; one is enough with a centre crop and no flip.
-        view_options: of `draw_view`.
+        views: one for each triplet is enough with a centre crop and no flip.
     Returns:
-        One list of `views` entries per triplet, all of one size.
+        One list of `views_per_triplet` entries per triplet, all of one size.
     """
     cached = []
     for index, triplet in enumerate(tqdm(triplets, desc="encoding triplets")):
         rng = random.Random(f"{seed} {index}")
-        prompts = encode_prompts(pipe, triplet, resolution)
-        drawn = [draw_view(triplet, resolution, rng, **view_options) for _ in range(views)]
+        prompts = encode_prompts(pipe, triplet, views.resolution)
+        drawn = [draw_view(triplet, views, rng) for _ in range(views.views_per_triplet)]
         cached.append([encode_view(pipe, triplet, view, prompts, image_prompt_scale) for view in drawn])
     return cached
 

@@ -101,17 +101,16 @@ def timestep_gate(timesteps: torch.Tensor, max_timestep: int) -> torch.Tensor:
 
 
 def relation_loss(
-    denoising_loss: torch.Tensor, keypoint_loss: torch.Tensor, gate: torch.Tensor, kml_weight: float
+    denoising_loss: torch.Tensor, terms: Sequence[torch.Tensor], weights: Sequence[float]
 ) -> torch.Tensor:
-    """L = mean over samples of ( L_denoise + λ · gate · L_KML )                        (RelationBooth, Eq. 7)
+    """L = L_denoise + Σ λ_i L_i of each sample, (B,)        (RelationBooth, Eq. 7, there with L_KML alone)
 
     Args:
-        denoising_loss, keypoint_loss, gate: one value per sample, (B,). Gated and invisible samples count as zero, so
-            that several processes with equal batches average to the same number.
-    Returns:
-        Scalar.
+        denoising_loss, terms: one value per sample, (B,) each; what is gated or invisible counts as zero, so that
+            several processes with equal batches average to the same number.
+        weights: λ of each term; what has weight 0 may be anything, infinite too.
     """
-    return (denoising_loss + kml_weight * gate * keypoint_loss).mean()
+    return denoising_loss + sum(weight * term for weight, term in zip(weights, terms) if weight)
 
 
 def predicate_attention_loss(attention_maps: Sequence[torch.Tensor], object_masks: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,10 @@
-"""One RelationLoRA training step: noise, UNet, and the three losses of a batch.
+"""One RelationLoRA training step: noise, UNet, and the losses of a batch.
 
 Shape letters: B batch, C latent channels, h w latent grid, P positions, T text tokens.
 """
 
-from dataclasses import dataclass
-
 import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from relationbooth_pipeline.relation_attention import cross_attention_layers
 from relationbooth_pipeline.relation_regions import attention_grids
@@ -13,42 +12,19 @@ from relationbooth_pipeline.relation_rows import ImagePromptStates
 
 from ..common.diffusion import denoising_loss, prediction_target
 from .cache import CachedView
-from .losses import (
-    keypoint_matching_loss,
-    predicate_attention_loss,
-    predict_clean_latents,
-    relation_loss,
-    timestep_gate,
-)
+from .loss_terms import LOSS_TERMS, LossSettings, Step
+from .losses import predict_clean_latents, relation_loss
 
 LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")  # of every text cross-attention (RelationBooth, 3.4.1)
 LARGEST_ATTENTION_GRID = 32 * 32  # positions; finer maps do not enter the predicate attention loss, as released
 
 
-@dataclass
-class LossSettings:
-    """Weights of the losses.
-
-    Attributes:
-        kml_weight: λ (RelationBooth, Eq. 7).
-        kml_max_timestep: KML acts on samples up to this timestep; None: on all, as in the paper.
-        predicate_attention_weight: 0 turns the predicate attention loss off, and its extra attention maps.
-        snr_gamma: γ of min-SNR weights for the denoising loss (Hang et al., 2023); None: all ones. KML keeps its own
-            weight.
-    """
-
-    kml_weight: float = 1e-3
-    kml_max_timestep: int | None = None
-    predicate_attention_weight: float = 0.0
-    snr_gamma: float | None = None
-
-
-def lora_target_modules(unet) -> list[str]:
+def lora_target_modules(unet: UNet2DConditionModel) -> list[str]:
     """Paths of the layers that get a LoRA."""
     return [f"{path}.{layer}" for path in cross_attention_layers(unet) for layer in LORA_LAYERS]
 
 
-def lora_parameter_count(unet, rank: int) -> int:
+def lora_parameter_count(unet: UNet2DConditionModel, rank: int) -> int:
     """Σ rank·(inputs + outputs) over `lora_target_modules`; 3.1 M for SDXL and rank 4."""
     linears = [unet.get_submodule(path) for path in lora_target_modules(unet)]
     return sum(rank * (layer.in_features + layer.out_features) for layer in linears)
@@ -66,7 +42,7 @@ class PredicateAttention:
         maps: since `start`; mean over the predicate's tokens and the heads, one (B, h', w') per layer.
     """
 
-    def __init__(self, unet):
+    def __init__(self, unet: UNet2DConditionModel):
         self.levels = len(unet.config.block_out_channels)
         layers = [unet.get_submodule(path) for path in cross_attention_layers(unet)]
         self.handles = [layer.register_forward_hook(self._record, with_kwargs=True) for layer in layers]
@@ -101,12 +77,12 @@ class PredicateAttention:
 
 
 def step_losses(
-    unet,
+    unet: torch.nn.Module,
     batch: CachedView,
-    noise,
-    posterior_noise,
-    timesteps,
-    scheduler,
+    noise: torch.Tensor,
+    posterior_noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    scheduler: DDPMScheduler,
     settings: LossSettings,
     attention: PredicateAttention | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -117,9 +93,9 @@ def step_losses(
         noise, posterior_noise: (B, C, h, w): ε of the forward process, and of the VAE posterior's sample.
         timesteps: int, (B,).
         scheduler: from `training_scheduler`.
-        attention: needed when `predicate_attention_weight` is not 0.
+        attention: needed when a loss in force reads attention maps (`wants_attention`).
     Returns:
-        (scalar, {"loss", "denoising", "keypoint", "predicate": (B,) each, detached}).
+        (scalar, {"loss", "denoising" and the name of every loss in `LOSS_TERMS`: (B,) each, detached}).
     """
     latents = batch.latent_mean + batch.latent_std * posterior_noise
     noisy = scheduler.add_noise(latents, noise, timesteps)
@@ -137,14 +113,13 @@ def step_losses(
     )[0].float()
     denoising = denoising_loss(output, target, timesteps, scheduler, settings.snr_gamma)
     clean = predict_clean_latents(noisy, output, timesteps, scheduler.alphas_cumprod, kind)
-    keypoint = keypoint_matching_loss(clean, batch.prompt_features, batch.keypoints, batch.is_visible)
-    last = scheduler.config.num_train_timesteps - 1
-    gate = timestep_gate(timesteps, last if settings.kml_max_timestep is None else settings.kml_max_timestep)
-    loss = relation_loss(denoising, keypoint, gate, settings.kml_weight)
-    predicate = torch.zeros_like(denoising)
-    if attention is not None:
-        predicate = predicate_attention_loss(attention.maps, batch.objects)
-        loss = loss + settings.predicate_attention_weight * predicate.mean()
-    each = denoising + settings.kml_weight * gate * keypoint + settings.predicate_attention_weight * predicate
-    parts = {"loss": each, "denoising": denoising, "keypoint": gate * keypoint, "predicate": predicate}
-    return loss, {name: value.detach() for name, value in parts.items()}
+    maps = [] if attention is None else attention.maps
+    step = Step(batch, timesteps, scheduler.config.num_train_timesteps - 1, clean, maps, settings)
+    weights = [getattr(settings, term.weight) for term in LOSS_TERMS]
+    terms = [
+        torch.zeros_like(denoising) if term.wants_attention and not weight else term.value(step)
+        for term, weight in zip(LOSS_TERMS, weights)
+    ]
+    each = relation_loss(denoising, terms, weights)
+    parts = {"loss": each, "denoising": denoising, **{term.name: value for term, value in zip(LOSS_TERMS, terms)}}
+    return each.mean(), {name: value.detach() for name, value in parts.items()}

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from training.encoder.distillation import average_weights, grid_choices, grid_regions, region_distillation_loss
+from training.encoder.distillation import average_weights, crop_distillation_loss, grid_cells, grid_choices
 
 
 def test_loss_is_zero_for_equal_directions_and_two_for_opposite_ones():
     features = torch.randn(7, 5)
     scaled = features * torch.rand(7, 1).add(0.5)
-    torch.testing.assert_close(region_distillation_loss(features, scaled), torch.zeros(()), atol=1e-6, rtol=0)
-    torch.testing.assert_close(region_distillation_loss(features, -scaled), torch.tensor(2.0))
+    torch.testing.assert_close(crop_distillation_loss(features, scaled), torch.zeros(()), atol=1e-6, rtol=0)
+    torch.testing.assert_close(crop_distillation_loss(features, -scaled), torch.tensor(2.0))
 
 
 def test_grids_are_never_more_than_twice_as_wide_or_high():
@@ -18,7 +18,7 @@ def test_grids_are_never_more_than_twice_as_wide_or_high():
 
 
 def test_cells_tile_the_picture_row_by_row():
-    cells = grid_regions(2, 3)
+    cells = grid_cells(2, 3)
     assert cells[1].tolist() == pytest.approx([1 / 3, 0, 2 / 3, 0.5])
     areas = (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1])
     torch.testing.assert_close(areas.sum(), torch.tensor(1.0))

@@ -66,20 +66,20 @@ def pipe():
 
 
 @pytest.fixture(scope="module")
-def args(tmp_path_factory):
+def run(tmp_path_factory):
     settings = {**TOY, "max_train_steps": 2, "learning_rate": 5e-3}
     folder = tmp_path_factory.mktemp("embedding") / "run"
     return parse_arguments(training_arguments(miniature.path(), folder, "hugging", **settings))
 
 
 @pytest.fixture(scope="module")
-def triplets(args):
-    return load_triplets(args)[:2]
+def triplets(run):
+    return load_triplets(run)[:2]
 
 
-def test_only_the_new_rows_train_and_image_prompts_are_blank(pipe, args, triplets):
+def test_only_the_new_rows_train_and_image_prompts_are_blank(pipe, run, triplets):
     before, start = weights_of(pipe), predicate_embeddings(pipe, "is hugging")
-    learned = invert_relation(pipe, triplets, args)
+    learned = invert_relation(pipe, triplets, run)
     assert {key: tuple(rows.shape) for key, rows in learned.items()} == {"clip_l": (2, 128), "clip_g": (2, 128)}
     for key, rows in learned.items():  # AdamW moves every weight by about the learning rate
         moved = (rows - start[key]).abs()
@@ -89,7 +89,7 @@ def test_only_the_new_rows_train_and_image_prompts_are_blank(pipe, args, triplet
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
     exchanged = [dataclasses.replace(t, image_prompts=t.image_prompts[::-1]) for t in triplets]
-    again = invert_relation(pipe, exchanged, args)
+    again = invert_relation(pipe, exchanged, run)
     assert all(torch.equal(again[key], learned[key]) for key in learned)
 
 
@@ -101,10 +101,10 @@ def test_a_triplet_without_relation_data(triplets):
         assert torch.equal(blank.boxes, triplet.boxes) and blank.image == triplet.image
 
 
-def test_several_predicates_are_refused(pipe, args, triplets):
+def test_several_predicates_are_refused(pipe, run, triplets):
     other = dataclasses.replace(triplets[0], predicate="a")
     with pytest.raises(ValueError, match="must share one predicate, got .'a', 'is hugging'."):
-        invert_relation(pipe, [triplets[1], other], args)
+        invert_relation(pipe, [triplets[1], other], run)
 
 
 @pytest.mark.parametrize("one_tokenizer", [False, True])

@@ -12,7 +12,7 @@ from transformers import CLIPVisionModelWithProjection
 from relationbooth_pipeline import LocalImageEncoder
 from relationbooth_pipeline.miniature import path as miniature_path
 from tests.tiny import tiny_vision
-from training.encoder.distillation import grid_regions
+from training.encoder.distillation import grid_cells
 from training.miniature.measure import regions
 from training.miniature.world.identities import COLORS, SPECIES
 from training.miniature.world.scenes import draw_scene, write_scenes
@@ -70,7 +70,7 @@ def test_local_features_lie_row_by_row():
     assert (features[0] - features[1]).norm(dim=-1).argmax() == 1
     crops = regions.crop_features(tiny_vision(CLIPVisionModelWithProjection), [black, marked], 2)
     assert (crops[0] - crops[1]).norm(dim=-1).gt(1e-3).tolist() == [False, True, False, False]
-    assert grid_regions(2, 2)[1].tolist() == [0.5, 0, 1, 0.5]
+    assert grid_cells(2, 2)[1].tolist() == [0.5, 0, 1, 0.5]
 
 
 def test_the_interval_knows_that_cells_of_a_scene_agree():

@@ -24,7 +24,7 @@ from relationbooth_pipeline.relation_images import clip_pixels
 from relationbooth_pipeline.relation_loaders import load_model
 
 from ...encoder.crop_pictures import crop
-from ...encoder.distillation import grid_regions
+from ...encoder.distillation import grid_cells
 from ..world.identities import COLORS, SPECIES
 from ..world.poses import RELATIONS
 from ..world.scenes import draw_scene
@@ -81,7 +81,7 @@ def class_embeddings(text_encoder, tokenizer) -> dict[str, torch.Tensor]:
 @torch.no_grad()
 def local_features(encoder: LocalImageEncoder, pictures: list[Image.Image], grid: int, size: int) -> torch.Tensor:
     """Pooled projected features, (scenes, k·k, E), cells row by row."""
-    cells, features = grid_regions(grid, grid), []
+    cells, features = grid_cells(grid, grid), []
     for first in range(0, len(pictures), BATCH):
         pixels = clip_pixels(pictures[first : first + BATCH], size, size)
         features.append(encoder(pixels, boxes=cells.expand(len(pixels), -1, -1), project=True))
@@ -91,7 +91,7 @@ def local_features(encoder: LocalImageEncoder, pictures: list[Image.Image], grid
 @torch.no_grad()
 def crop_features(encoder, pictures: list[Image.Image], grid: int) -> torch.Tensor:
     """What the teacher sees in each cell's crop, as `local_features`."""
-    cells, size = grid_regions(grid, grid).tolist(), encoder.config.image_size
+    cells, size = grid_cells(grid, grid).tolist(), encoder.config.image_size
     return torch.stack(
         [encoder(clip_pixels([crop(p, cell) for cell in cells], size, size)).image_embeds for p in pictures]
     )

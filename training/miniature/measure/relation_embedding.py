@@ -17,13 +17,14 @@ from relationbooth_pipeline.relation_files import whole_file
 from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.relation_layouts import phrase_places
 
-from ...common.batch_order import BatchSchedule, noise_and_timesteps
+from ...common.batch_order import BatchOrder, noise_and_timesteps
 from ...common.diffusion import training_scheduler
 from ...common.loop import TrainingDiverged
-from ...common.triplet_arguments import view_options
-from ...lora.arguments import load_triplets, parse_arguments
+from ...common.options import options
+from ...lora.arguments import RelationLoraOptions, load_triplets, parse_arguments
 from ...lora.cache import collate, encode_triplets
-from ...lora.step import LossSettings, step_losses
+from ...lora.loss_terms import LossSettings
+from ...lora.step import step_losses
 from ...train_relation_lora_sdxl import load_pipeline
 from ..stages.relation_loras import SETTINGS, training_arguments
 
@@ -103,13 +104,13 @@ def without_relation_data(triplet):
     )
 
 
-def invert_relation(pipe, triplets, args):
+def invert_relation(pipe, triplets, run):
     """Learn R* with the denoising loss alone, on the views, batches and noise of the RelationLoRA script.
 
     Args:
         pipe: with its adapter, all frozen; afterwards the word is loaded, and nothing else has changed.
         triplets: of one predicate, with their real image prompts.
-        args: of `train_relation_lora_sdxl.py`.
+        run: `RelationLoraOptions` of `train_relation_lora_sdxl.py`.
     Returns:
         {"clip_l", "clip_g": (V, D)}, as many vectors as the predicate has tokens.
     Raises:
@@ -122,29 +123,20 @@ def invert_relation(pipe, triplets, args):
     start = predicate_embeddings(pipe, predicates[0])
     add_relation_embedding(pipe, start)
     triplets = [without_relation_data(triplet) for triplet in triplets]
-    cached = encode_triplets(
-        pipe,
-        triplets,
-        args.resolution,
-        args.views_per_triplet,
-        args.seed,
-        args.image_prompt_scale,
-        **view_options(args),
-    )
-    schedule = BatchSchedule(
-        [views[0].size for views in cached], args.views_per_triplet, args.train_batch_size, args.seed
-    )
+    loop, views = run.loop, run.views
+    cached = encode_triplets(pipe, triplets, views, loop.seed, run.lora.image_prompt_scale)
+    order = BatchOrder([drawn[0].size for drawn in cached], views.views_per_triplet, loop.train_batch_size, loop.seed)
     scheduler, losses = training_scheduler(pipe.scheduler.config), LossSettings(kml_weight=0.0)
     weights = {key: encoder.get_input_embeddings().weight for key, _, encoder in text_parts(pipe)}
     for key, weight in weights.items():
         # Without a gradient, and without weight decay, AdamW leaves the other rows exactly as they are.
         is_new = torch.arange(len(weight))[:, None] >= len(weight) - len(start[key])
         weight.requires_grad_(True).register_hook(lambda gradient, is_new=is_new: gradient * is_new)
-    optimizer = torch.optim.AdamW(weights.values(), lr=args.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(weights.values(), lr=loop.learning_rate, weight_decay=0.0)
 
-    bar = tqdm(range(args.max_train_steps), desc="steps", mininterval=10)
+    bar = tqdm(range(loop.max_train_steps), desc="steps", mininterval=10)
     for step in bar:
-        draws = schedule.batch(step)
+        draws = order.batch(step)
         prompts = [triplets[draw.item].prompt for draw in draws]
         text, _, pooled, _ = pipe.encode_prompt(prompts, do_classifier_free_guidance=False)
         batch = collate([cached[draw.item][draw.view] for draw in draws])
@@ -154,7 +146,7 @@ def invert_relation(pipe, triplets, args):
         if not torch.isfinite(loss):
             raise TrainingDiverged(f"the loss of step {step + 1} is not finite. Lower `learning_rate`.")
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights.values(), args.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(weights.values(), loop.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
@@ -188,9 +180,9 @@ def train_relation_embedding(
         "learning_rate": learning_rate,
         "views_per_triplet": views_per_triplet,
     }
-    args = parse_arguments(training_arguments(model, output_dir, pose, seed, **settings))
-    triplets = load_triplets(args)
-    learned = invert_relation(load_pipeline(args, torch.float32), triplets, args)
+    run = options(RelationLoraOptions, parse_arguments(training_arguments(model, output_dir, pose, seed, **settings)))
+    triplets = load_triplets(run)
+    learned = invert_relation(load_pipeline(run.base, run.adapter, torch.float32), triplets, run)
     output_dir.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as path:
         save_file(learned, path)
