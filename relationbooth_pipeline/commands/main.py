@@ -15,6 +15,7 @@ from .features import features
 from .generate import generate
 from .info import info
 from .terminal import Commands
+from .train import app as train
 from .triplets import app as triplets
 
 HELP = "Own characters that do something together: draw pictures, look into files, prepare training data."
@@ -41,6 +42,7 @@ def relationbooth(
 for command in (generate, demo, info, features, convert):
     app.command()(command)
 app.add_typer(triplets, name="triplets")
+app.add_typer(train, name="train")
 
 
 if __name__ == "__main__":

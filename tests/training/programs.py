@@ -49,12 +49,14 @@ def assert_same_bits(folder: Path, other: Path, file: str) -> None:
         assert torch.equal(found[name], tensor), name
 
 
-def terminate_in(script, loss_name: str, flags: list[str], monkeypatch) -> None:
-    """Run a program that gets SIGTERM while it works out its first loss, the function `loss_name` of its module."""
-    loss = getattr(script, loss_name)
+def terminate_in(script, loss_name: str, flags: list[str], monkeypatch, calls: int = 1) -> None:
+    """Run a program that gets SIGTERM at call number `calls` of its loss, the function `loss_name` of its module."""
+    loss, seen = getattr(script, loss_name), []
 
     def terminated(*arguments):
-        os.kill(os.getpid(), signal.SIGTERM)
+        seen.append(arguments)
+        if len(seen) == calls:
+            os.kill(os.getpid(), signal.SIGTERM)
         return loss(*arguments)
 
     with monkeypatch.context() as patch:

@@ -57,7 +57,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(encoder_run, world, tmp_p
 
 
 def test_two_processes_equal_one_with_twice_the_batch(world, tmp_path):
-    """Also though regions are not as many in both: the loss is the mean over all regions of a step."""
+    """Also though crops are not as many in both: the loss is the mean over all crops of a step."""
     # Adam's step is almost the gradient then, and not its sign, which rounding decides where a gradient is near zero.
     same = {"max_train_steps": 2, "max_grad_norm": 1e9, "adam_epsilon": 1.0, "learning_rate": 1.0}
     same |= {"lr_scheduler": "constant", "adam_weight_decay": 0.0, "original_share": 0.0}
@@ -96,9 +96,9 @@ def test_only_the_chosen_blocks_get_gradients_and_the_loss_falls(world, tmp_path
     seen = []
     before = script.run_steps
 
-    def spy(accelerator, args, steps, run_step, history, rate):
-        before(accelerator, args, steps, run_step, history, rate)
-        seen.extend(row["loss"] for row in history.rows)
+    def spy(run, steps, run_step):
+        before(run, steps, run_step)
+        seen.extend(row["loss"] for row in run.history.rows)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(script, "run_steps", spy)
@@ -122,20 +122,20 @@ def test_gradients_exist_exactly_where_weights_train():
 
 def test_sigterm_saves_and_leaves(world, encoder_run, tmp_path, monkeypatch):
     flags = encoder_arguments(world, tmp_path, checkpointing_steps=100)
-    terminate_in(script, "region_distillation_loss", flags, monkeypatch)
+    terminate_in(script, "crop_distillation_loss", flags, monkeypatch)
     assert Checkpoints(tmp_path).resume("latest") == 1
     script.main([*flags, "--resume_from_checkpoint", "latest"])
     assert_same_bits(tmp_path, encoder_run, WEIGHTS)
 
 
 def test_a_loss_that_is_not_finite_names_step_and_pictures(world, tmp_path, monkeypatch):
-    calls, loss = [], script.region_distillation_loss
+    calls, loss = [], script.crop_distillation_loss
 
     def poisoned(*features):
         calls.append(0)
         return loss(*features) * (float("nan") if len(calls) == 6 else 1)  # the second picture of the third step
 
-    monkeypatch.setattr(script, "region_distillation_loss", poisoned)
+    monkeypatch.setattr(script, "crop_distillation_loss", poisoned)
     with pytest.raises(
         SystemExit, match=r"the loss of step 3 is not finite for .*/\d\.png\. The weights before it are"
     ):
@@ -144,20 +144,16 @@ def test_a_loss_that_is_not_finite_names_step_and_pictures(world, tmp_path, monk
     assert not (tmp_path / "config.json").exists()
 
 
-def test_a_stream_resumes_where_it_was(world, tmp_path):
+def test_a_stream_resumes_where_it_was(world, tmp_path, monkeypatch):
     """Also beyond the end of an epoch: five pictures, two a step."""
     folder = tmp_path / "data"
     shutil.copytree(world / "pictures", folder, ignore=shutil.ignore_patterns("more"))
     changes = {"train_data_dir": None, "dataset_name": folder, "streaming": True, "shuffle_buffer": 3}
     script.main(encoder_arguments(world, tmp_path / "whole", **changes))
-    flags = encoder_arguments(world, tmp_path / "run", **{**changes, "max_train_steps": 3})
-    with pytest.MonkeyPatch.context() as patch:
-        # The whole run's schedule, cut short: a resumed run would see another cosine otherwise.
-        schedule = script.get_scheduler
-        patch.setattr(
-            script, "get_scheduler", lambda *a, **k: schedule(*a, **{**k, "num_training_steps": ENCODER_STEPS})
-        )
-        script.main(flags)
+    terminate_in(
+        script, "crop_distillation_loss", encoder_arguments(world, tmp_path / "run", **changes), monkeypatch, calls=5
+    )
+    assert Checkpoints(tmp_path / "run").resume("latest") == 3
     script.main(
         encoder_arguments(world, tmp_path / "run", **changes, resume_from_checkpoint="latest", dataloader_num_workers=1)
     )

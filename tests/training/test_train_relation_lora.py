@@ -18,6 +18,7 @@ from tests.training.conftest import RELATION_STEPS, relation_arguments
 from tests.training.programs import ROOT, finish, start
 from training import train_relation_lora_sdxl as script
 from training.common.checkpoints import Checkpoints
+from training.lora import hub
 
 PROGRAM = "train_relation_lora_sdxl"
 WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -190,8 +191,9 @@ def test_a_hub_dataset_and_a_hub_upload(base, triplets, tmp_path, monkeypatch):
         repo_id = "someone/relation-lora"
 
     monkeypatch.setattr("training.common.triplet_arguments.snapshot_download", download)
-    monkeypatch.setattr(script, "create_repo", lambda *args, **kwargs: Repository)
-    monkeypatch.setattr(script, "upload_folder", lambda **kwargs: seen.update(kwargs))
+    monkeypatch.setattr(hub, "whoami", lambda token: {"auth": {"accessToken": {"role": "write"}}})
+    monkeypatch.setattr(hub, "create_repo", lambda *args, **kwargs: Repository)
+    monkeypatch.setattr(hub, "upload_folder", lambda **kwargs: seen.update(kwargs))
     flags = relation_arguments(base, triplets, tmp_path / "run", max_train_steps=1, push_to_hub=True)
     at = flags.index("--train_data_dir")
     script.main([*flags[:at], "--dataset_name", "someone/hugs", *flags[at + 2 :]])

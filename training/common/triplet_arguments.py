@@ -102,7 +102,8 @@ def read_triplet_source(source: TripletSource, validation: ValidationOptions) ->
     if prompt is not None and (absent := missing_phrases(phrases, prompt)):
         raise ValueError(
             f"`--validation_prompt` {validation.validation_prompt!r} must name {', '.join(absent)}: its image prompts "
-            "show them. Those of the first triplet are used; `--validation_images` and `--validation_phrases` give others."
+            "show them. Those of the first triplet are used; `--validation_images` and `--validation_phrases` give "
+            "others."
         )
     return folder, triplets
 

@@ -115,22 +115,16 @@ def open_source(options: PictureOptions, smallest_side: int) -> PictureFolder | 
         return PictureFolder(_checked_files(Path(options.train_data_dir), smallest_side))
     import datasets  # takes a second, and a folder does without it
 
-    streaming, label = (
-        options.streaming or options.webdataset_urls is not None,
-        options.dataset_name or "--webdataset_urls",
-    )
+    shards, cache = options.webdataset_urls, options.cache_dir
+    streaming, label = options.streaming or shards is not None, options.dataset_name or "--webdataset_urls"
     try:
-        if options.webdataset_urls is not None:
+        if shards is not None:
             rows = datasets.load_dataset(
-                "webdataset",
-                data_files=options.webdataset_urls,
-                split="train",
-                streaming=True,
-                cache_dir=options.cache_dir,
+                "webdataset", data_files=shards, split="train", streaming=True, cache_dir=cache
             )
         else:
             rows = datasets.load_dataset(
-                options.dataset_name, split=options.dataset_split, streaming=streaming, cache_dir=options.cache_dir
+                options.dataset_name, split=options.dataset_split, streaming=streaming, cache_dir=cache
             )
         first = next(iter(rows.take(1)), None)
     except Exception as error:  # builders, the Hub, tar and Pillow raise their own kinds; the cause is kept

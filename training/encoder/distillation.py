@@ -11,8 +11,9 @@ MAX_CROPS = 20  # of one picture, as released
 
 
 def crop_distillation_loss(student_features: torch.Tensor, teacher_features: torch.Tensor) -> torch.Tensor:
-    """1 − mean over crops of cos(student's features pooled over its box, teacher's embedding of the crop)    (golden case
-    `clipself`)
+    """1 − mean over crops of cos(student's features pooled over the crop's box, teacher's embedding of the crop)
+
+    (CLIPSelf; golden case `clipself`)
 
     Args:
         student_features, teacher_features: (M, D); neither needs to have unit length.

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import Counter
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData, hf_hub_download
@@ -54,20 +55,21 @@ def license_of(base: BaseOptions) -> dict[str, str]:
         logger.warning(f"the card of `{source}` could not be read ({type(error).__name__}: {error})")
         data = {}
     if not isinstance(data.get("license"), str):
-        logger.warning(
-            f"no card of `{source}` tells a licence: the LoRA's says {UNKNOWN_LICENSE!r}; `--license` names it"
-        )
+        logger.warning(f"no card of `{source}` tells a licence: ours says {UNKNOWN_LICENSE!r}; `--license` names it")
         return {"license": UNKNOWN_LICENSE}
     return {name: data[name] for name in LICENSE_FIELDS if name in data}
 
 
 def trigger_words(triplets: list[Triplet], predicate: str) -> str:
-    """The words around the predicate that the prompts of all triplets share, {0}, {1}, … for their phrases.
+    """The words around the predicate that the triplets' prompts share, {0}, {1}, … for their phrases.
 
     From the first place to the last, with the article before the first: what only some prompts say, a background for
-    one, is no trigger, and neither is what follows the objects.
+    one, is no trigger, and neither is what follows the objects. Triplets with another number of objects than most have
+    other sentences, and are not asked.
     """
-    sides = [_sides(prompt_template(t.prompt, t.phrases).split(), predicate.split()) for t in triplets]
+    usual = Counter(len(t.phrases) for t in triplets).most_common(1)[0][0]
+    templates = [prompt_template(t.prompt, t.phrases) for t in triplets if len(t.phrases) == usual]
+    sides = [_sides(template.split(), predicate.split()) for template in templates]
     if None in sides:
         return predicate
     before = _shared([left[::-1] for left, _ in sides])[::-1]
@@ -98,7 +100,7 @@ def write_card(
     files = sorted((folder / "validation").glob(f"step_{steps}_with_*.png"))
     counts = sorted({len(triplet.phrases) for triplet in triplets})
     objects = " or ".join(map(str, counts)) + (" object" if counts == [1] else " objects each")
-    limit = run.losses.kml_max_timestep
+    weight, limit = run.losses.kml_weight, run.losses.kml_max_timestep
     gate = "all timesteps" if limit is None else f"timesteps up to {limit}"
     trigger = run.lora.template or trigger_words(triplets, metadata.predicate)
     named = f"`{public_name(base)}`" if is_local(base) else f"[{base}](https://huggingface.co/{base})"
@@ -136,7 +138,7 @@ prompts.
 ## Training
 
 {len(triplets)} triplets, {steps} steps of batch {loop.train_batch_size}, learning rate {loop.learning_rate:g}, rank
-{run.lora.rank}, image prompt scale {run.lora.image_prompt_scale:g}, keypoint matching loss {run.losses.kml_weight:g} ({gate}),
+{run.lora.rank}, image prompt scale {run.lora.image_prompt_scale:g}, keypoint matching loss {weight:g} ({gate}),
 {run.views.resolution} px.
 
 ## Limits

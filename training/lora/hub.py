@@ -26,9 +26,9 @@ def claim_repository(hub: HubOptions, folder: Path) -> str:
         return create_repo(repo_id, exist_ok=True, token=hub.hub_token).repo_id
     except Exception as error:  # the Hub's client raises a dozen kinds; the cause is kept
         raise ValueError(
-            f"`--push_to_hub` cannot write to `{repo_id}` ({type(error).__name__}: {error}). Log in with a token that may "
-            "write (`hf auth login`, or `--hub_token`), check `--hub_model_id` and the network, or leave `--push_to_hub` "
-            "out."
+            f"`--push_to_hub` cannot write to `{repo_id}` ({type(error).__name__}: {error}). Log in with a token that "
+            "may write (`hf auth login`, or `--hub_token`), check `--hub_model_id` and the network, or leave "
+            "`--push_to_hub` out."
         ) from error
 
 

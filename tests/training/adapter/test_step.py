@@ -9,6 +9,7 @@ from tests.tiny_training import save_triplets
 from training.adapter.samples import collate, encode_conditions, encode_view
 from training.adapter.step import Dropouts, draw_dropped, initialise_from_text, predict
 from training.common.batch_order import Draw
+from training.common.options import ViewOptions
 
 NOTHING, EVERYTHING = Dropouts(0, 0, 0, 0), Dropouts(0, 0, 1, 1)
 
@@ -28,7 +29,7 @@ def triplets(tmp_path_factory):
 @pytest.fixture(scope="module")
 def samples(pipe, triplets):
     return [
-        {**encode_conditions(pipe, triplet), **encode_view(pipe, triplet, 64, None, center_crop=True)}
+        {**encode_conditions(pipe, triplet), **encode_view(pipe, triplet, ViewOptions(64, center_crop=True), None)}
         for triplet in triplets
     ]
 

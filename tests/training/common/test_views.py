@@ -7,6 +7,7 @@ from PIL import Image
 
 from relationbooth_pipeline.triplets import Triplet
 from tests.tiny_training import keypoints_in
+from training.common.options import ViewOptions
 from training.common.views import MIRROR_PAIRS, bucket_size, cut_view, draw_view, mirrored_order
 
 WHITE = (255, 255, 255)
@@ -70,7 +71,7 @@ def test_keypoints_go_where_their_pixels_go(triplet, seed, flip):
 
 def test_masks_and_boxes_agree(triplet):
     for seed in range(5):
-        view = draw_view(triplet, 128, random.Random(seed), random_flip=True)
+        view = draw_view(triplet, ViewOptions(128, random_flip=True), random.Random(seed))
         for mask, (x0, y0, x1, y1) in zip(view.masks, view.boxes.tolist()):
             rows, columns = mask.nonzero().unbind(1)
             height, width = mask.shape
@@ -95,13 +96,13 @@ def test_mirroring_twice_is_nothing(order):
 
 def test_crops_keep_the_boxes(triplet):
     for seed in range(20):
-        view = draw_view(triplet, 128, random.Random(seed), largest_zoom=1.3)
+        view = draw_view(triplet, ViewOptions(128, largest_zoom=1.3), random.Random(seed))
         # 80 % of a box's area that is at most 1.3² closer
         areas = (view.boxes[:, 2:] - view.boxes[:, :2]).prod(1)
         assert (areas > 0.8 * 0.24).all()
 
 
 def test_the_central_crop_is_the_widest(triplet):
-    views = [draw_view(triplet, 128, random.Random(seed), center_crop=True) for seed in (1, 2)]
+    views = [draw_view(triplet, ViewOptions(128, center_crop=True), random.Random(seed)) for seed in (1, 2)]
     assert torch.equal(views[0].pixels, views[1].pixels)
     assert min(views[0].crop_top_left) == 0 and views[0].original_size == (120, 200)

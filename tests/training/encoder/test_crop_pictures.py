@@ -1,6 +1,5 @@
-"""Which regions and pictures a step reads: the same for any number of processes, and after any resume."""
+"""Which crops and pictures a step reads: the same for any number of processes, and after any resume."""
 
-import argparse
 import io
 import tarfile
 
@@ -10,9 +9,9 @@ from PIL import Image
 
 from relationbooth_pipeline.relation_images import clip_pixels
 from tests.tiny import photo, tiny_vision
-from training.encoder.crop_pictures import RegionPlan, batches, crop, region_batch, steps_per_epoch
-from training.encoder.crop_sources import PictureFolder, open_source
-from training.encoder.distillation import region_distillation_loss
+from training.encoder.crop_pictures import CropPlan, batches, crop, crop_batch, steps_per_epoch
+from training.encoder.crop_sources import PictureFolder, PictureOptions, open_source
+from training.encoder.distillation import crop_distillation_loss
 
 SIDE = 14  # pixels; smallest allowed
 
@@ -25,12 +24,12 @@ def folder(tmp_path_factory):
     return root
 
 
-def source_arguments(**changes) -> argparse.Namespace:
+def source_arguments(**changes) -> PictureOptions:
     values = dict(
         train_data_dir=None, dataset_name=None, webdataset_urls=None, streaming=False, dataset_split="train",
         cache_dir=None, image_column=None, shuffle_buffer=3, seed=0,
     )  # fmt: skip
-    return argparse.Namespace(**{**values, **changes})
+    return PictureOptions(**{**values, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -59,32 +58,32 @@ def source(request, folder, shards, tmp_path):
     return open_source(source_arguments(**changes), SIDE)
 
 
-PLAN = RegionPlan(crop_size=28, image_size=112, batch_size=2)
+PLAN = CropPlan(crop_size=28, image_size=112, batch_size=2)
 
 
 def same(one, two):
     assert one.names == two.names and one.counts == two.counts and one.position == two.position
-    for name in ("pixels", "regions", "crops", "shares"):
+    for name in ("pixels", "boxes", "crops", "shares"):
         assert torch.equal(getattr(one, name), getattr(two, name)), name
 
 
-def test_regions_are_cells_of_a_grid_and_at_most_twenty():
-    plan = RegionPlan(28, 112, 2)
-    counts = {len(plan.regions(step, place)) for step in range(60) for place in range(2)}
+def test_crops_are_cells_of_a_grid_and_at_most_twenty():
+    plan = CropPlan(28, 112, 2)
+    counts = {len(plan.boxes(step, place)) for step in range(60) for place in range(2)}
     assert max(counts) == 20 and min(counts) == 1
-    assert {len(RegionPlan(28, 112, 2, max_split=1).regions(step, 0)) for step in range(9)} == {1}
-    assert not torch.equal(plan.regions(0, 0), RegionPlan(28, 112, 2, seed=1).regions(0, 0))
-    assert torch.equal(plan.regions(7, 1), RegionPlan(28, 112, 2).regions(7, 1))
+    assert {len(CropPlan(28, 112, 2, max_split=1).boxes(step, 0)) for step in range(9)} == {1}
+    assert not torch.equal(plan.boxes(0, 0), CropPlan(28, 112, 2, seed=1).boxes(0, 0))
+    assert torch.equal(plan.boxes(7, 1), CropPlan(28, 112, 2).boxes(7, 1))
 
 
-def test_crops_are_the_pixels_of_their_regions():
+def test_crops_are_the_pixels_of_their_boxes():
     image = photo(0, (50, 40))
     assert crop(image, [0.5, 0.25, 1, 0.75]).tobytes() == image.crop((25, 10, 50, 30)).tobytes()
-    batch = region_batch([image, photo(1)], ["a", "b"], PLAN, step=3, part=0)
+    batch = crop_batch([image, photo(1)], ["a", "b"], PLAN, step=3, part=0)
     assert len(batch.crops) == sum(batch.counts) and batch.pixels.shape == (2, 3, 112, 112)
-    expected = clip_pixels([crop(image, PLAN.regions(3, 0)[0].tolist())], 28, 28)
+    expected = clip_pixels([crop(image, PLAN.boxes(3, 0)[0].tolist())], 28, 28)
     assert torch.equal(batch.crops[:1], expected)
-    assert torch.equal(batch.regions[0, : batch.counts[0]], PLAN.regions(3, 0))
+    assert torch.equal(batch.boxes[0, : batch.counts[0]], PLAN.boxes(3, 0))
 
 
 def test_every_epoch_reads_every_picture(source):
@@ -110,18 +109,18 @@ def test_processes_share_the_pictures_and_give_the_gradient_of_one_large_batch(s
         for batch in parts:
             seen = tower(batch.crops).image_embeds.split(batch.counts)
             own = tower(clip_pixels([photo(9)], 28, 28)).image_embeds * weight
-            losses = torch.stack([region_distillation_loss(own.expand_as(expected), expected) for expected in seen])
+            losses = torch.stack([crop_distillation_loss(own.expand_as(expected), expected) for expected in seen])
             ((losses * batch.shares).sum() / len(parts)).backward()
         return weight.grad
 
-    whole = list(batches(source, RegionPlan(28, 112, 4 * accumulation), range(2)))
+    whole = list(batches(source, CropPlan(28, 112, 4 * accumulation), range(2)))
     split = {"batch_size": 2, "accumulation": accumulation, "processes": 2}
-    shares = [list(batches(source, RegionPlan(28, 112, process=p, **split), range(2))) for p in range(2)]
+    shares = [list(batches(source, CropPlan(28, 112, process=p, **split), range(2))) for p in range(2)]
     for step in range(2):
         parts = [shares[p][step * accumulation + k] for k in range(accumulation) for p in range(2)]
         assert [name for part in parts for name in part.names] == whole[step].names
         torch.testing.assert_close(gradient(parts), gradient([whole[step]]), atol=1e-7, rtol=1e-5)
-        # The step's loss is the mean over all its regions.
+        # The step's loss is the mean over all its crops.
         assert whole[step].shares.sum() == pytest.approx(1)
 
 

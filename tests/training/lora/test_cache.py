@@ -8,6 +8,7 @@ from relationbooth_pipeline.relation_rows import UNGUIDED, ImagePromptStates
 from relationbooth_pipeline.triplets import read_triplets
 from tests.tiny import tiny_pipeline
 from tests.tiny_training import save_triplets
+from training.common.options import ViewOptions
 from training.lora.cache import collate, encode_triplets, image_prompt_pixels, predicate_span
 
 
@@ -23,7 +24,7 @@ def triplets(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cached(pipe, triplets):
-    return encode_triplets(pipe, triplets, resolution=64, views=2, seed=0)
+    return encode_triplets(pipe, triplets, ViewOptions(64, views_per_triplet=2), seed=0)
 
 
 def predict(unet, batch, seed=0):
@@ -43,7 +44,7 @@ def predict(unet, batch, seed=0):
 
 def test_the_same_seed_gives_the_same_views(pipe, triplets, cached):
     def first(seed):
-        return encode_triplets(pipe, triplets[:1], resolution=64, views=2, seed=seed)[0][0].latent_mean
+        return encode_triplets(pipe, triplets[:1], ViewOptions(64, views_per_triplet=2), seed=seed)[0][0].latent_mean
 
     assert torch.equal(first(seed=0), cached[0][0].latent_mean)
     assert not torch.equal(first(seed=1), cached[0][0].latent_mean)
@@ -51,7 +52,7 @@ def test_the_same_seed_gives_the_same_views(pipe, triplets, cached):
 
 def test_conditioning_is_that_of_inference(pipe, triplets):
     triplet = triplets[1]  # 64 × 64: its central crop is the whole picture
-    ((view,),) = encode_triplets(pipe, [triplet], 64, 1, 0, image_prompt_scale=0.4, center_crop=True)
+    ((view,),) = encode_triplets(pipe, [triplet], ViewOptions(64, center_crop=True), 0, image_prompt_scale=0.4)
     text, _, pooled, _ = pipe.encode_prompt(triplet.prompt, do_classifier_free_guidance=False)
     assert torch.equal(view.text, text) and torch.equal(view.pooled, pooled)
     expected = pipe.image_prompt_kwargs(
@@ -73,7 +74,7 @@ def test_conditioning_is_that_of_inference(pipe, triplets):
 def test_a_batch_of_different_counts_equals_its_samples_alone(pipe, tmp_path):
     """The padding of samples with fewer objects is invisible to the UNet."""
     triplets = read_triplets(save_triplets(tmp_path, sizes=((64, 64),) * 3, counts=(2, 1, 3)))
-    views = [views[0] for views in encode_triplets(pipe, triplets, 64, views=1, seed=0)]
+    views = [views[0] for views in encode_triplets(pipe, triplets, ViewOptions(64), seed=0)]
     together = predict(pipe.unet, collate(views))
     for index, view in enumerate(views):
         torch.testing.assert_close(together[index], predict(pipe.unet, collate([view] * 3))[index], atol=1e-5, rtol=0)
@@ -100,7 +101,7 @@ def test_invisible_in_either_is_invisible(pipe, triplets):
     triplet = triplets[0]
     triplet.keypoints[0, 3, 2] = 0
     triplet.image_prompt_keypoints[1, 5, 2] = 0
-    ((view,),) = encode_triplets(pipe, [triplet], 64, 1, 0, center_crop=True)
+    ((view,),) = encode_triplets(pipe, [triplet], ViewOptions(64, center_crop=True), 0)
     assert not view.is_visible[0, 0, 3] and not view.is_visible[0, 1, 5] and view.is_visible[0, 0, 5]
 
 

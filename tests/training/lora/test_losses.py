@@ -88,9 +88,15 @@ def test_other_prediction_types_are_refused():
 
 def test_equal_shares_of_a_batch_average_to_the_whole():
     denoising, keypoint, gate = torch.rand(4), torch.rand(4), torch.tensor([1.0, 0, 1, 0])
-    whole = relation_loss(denoising, keypoint, gate, 0.1)
-    halves = [relation_loss(denoising[i], keypoint[i], gate[i], 0.1) for i in (slice(2), slice(2, 4))]
+    whole = relation_loss(denoising, [gate * keypoint], [0.1]).mean()
+    halves = [relation_loss(denoising[i], [gate[i] * keypoint[i]], [0.1]).mean() for i in (slice(2), slice(2, 4))]
     torch.testing.assert_close(whole, sum(halves) / 2)
+
+
+def test_the_loss_is_the_weighted_sum_and_weight_zero_leaves_a_term_out():
+    """Also an infinite one: at zero terminal SNR the clean estimate is."""
+    terms = [torch.tensor([2.0, 0.0]), torch.tensor([float("inf"), 1.0]), torch.tensor([1.0, 3.0])]
+    assert relation_loss(torch.tensor([1.0, 5.0]), terms, [0.5, 0.0, 2.0]).tolist() == [4.0, 11.0]
 
 
 def test_the_gate_includes_its_last_timestep():

@@ -11,8 +11,10 @@ from tests.tiny import tiny_pipeline
 from tests.tiny_training import save_triplets
 from training.common.batch_order import Draw, noise_and_timesteps
 from training.common.diffusion import denoising_loss, training_scheduler
+from training.common.options import ViewOptions
 from training.lora.cache import collate, encode_triplets
-from training.lora.step import LossSettings, PredicateAttention, lora_parameter_count, lora_target_modules, step_losses
+from training.lora.loss_terms import LossSettings
+from training.lora.step import PredicateAttention, lora_parameter_count, lora_target_modules, step_losses
 
 SETTINGS = LossSettings(kml_weight=0.1, predicate_attention_weight=0.1)
 
@@ -32,7 +34,7 @@ def pipe():
 @pytest.fixture(scope="module")
 def views(pipe, tmp_path_factory):
     folder = save_triplets(tmp_path_factory.mktemp("triplets"), sizes=((64, 64),) * 4, counts=(2, 1, 2, 2))
-    return [v[0] for v in encode_triplets(pipe, read_triplets(folder), 64, views=1, seed=0)]
+    return [v[0] for v in encode_triplets(pipe, read_triplets(folder), ViewOptions(64), seed=0)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
 from relationbooth_pipeline.relation_images import open_image
-from training.lora.arguments import load_triplets, parse_arguments
+from training.common.options import options
+from training.lora.arguments import RelationLoraOptions, load_triplets, parse_arguments
 from training.miniature.measure import cases as shared
 from training.miniature.measure import lora_table as table
 from training.miniature.measure.judges import Judges, build_judges
@@ -69,7 +70,8 @@ def pipe():
 def run(tmp_path_factory):
     settings = {**TOY, "max_train_steps": 2, "learning_rate": 5e-3}
     folder = tmp_path_factory.mktemp("embedding") / "run"
-    return parse_arguments(training_arguments(miniature.path(), folder, "hugging", **settings))
+    arguments = training_arguments(miniature.path(), folder, "hugging", **settings)
+    return options(RelationLoraOptions, parse_arguments(arguments))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def test_only_the_new_rows_train_and_image_prompts_are_blank(pipe, run, triplets
     assert {key: tuple(rows.shape) for key, rows in learned.items()} == {"clip_l": (2, 128), "clip_g": (2, 128)}
     for key, rows in learned.items():  # AdamW moves every weight by about the learning rate
         moved = (rows - start[key]).abs()
-        assert 0 < moved.min() and moved.max() <= 2.1 * args.learning_rate
+        assert 0 < moved.min() and moved.max() <= 2.1 * run.loop.learning_rate
     unload_relation_embedding(pipe)
     after = weights_of(pipe)
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
