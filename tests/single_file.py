@@ -68,7 +68,7 @@ def single_file_components() -> dict:
 def single_file_state(pipe) -> dict[str, torch.Tensor]:
     """All weights of a pipeline of `single_file_components` under the original names."""
     state = {f"model.diffusion_model.{key}": value for key, value in _unet_names(pipe.unet)}
-    state |= {f"first_stage_model.{key}": value for key, value in _vae_names(pipe.vae)}
+    state |= {f"first_stage_model.{key}": value for key, value in vae_state(pipe.vae).items()}
     for key, value in pipe.text_encoder.state_dict().items():
         state[f"conditioner.embedders.0.transformer.text_model.{key.removeprefix('text_model.')}"] = value
     state |= {f"conditioner.embedders.1.model.{key}": value for key, value in _open_clip_names(pipe.text_encoder_2)}
@@ -100,14 +100,16 @@ def _unet_names(unet):
         yield _renamed(key, _RESNET) if ".transformer_blocks." not in key else key, value
 
 
-def _vae_names(vae):
-    last = len(vae.config.up_block_types) - 1
+def vae_state(vae) -> dict[str, torch.Tensor]:
+    """A VAE's weights under the original names."""
+    state, last = {}, len(vae.config.up_block_types) - 1
     for key, value in vae.state_dict().items():
         for i in range(last + 1):
             key = key.replace(f"down_blocks.{i}.", f"down.{i}.").replace(f"up_blocks.{i}.", f"up.{last - i}.")
         key = _renamed(key, _VAE)
         is_projection = "attn_1" in key and key.endswith("weight") and value.ndim == 2
-        yield key, value[:, :, None, None] if is_projection else value  # 1 × 1 convolutions in the original
+        state[key] = value[:, :, None, None] if is_projection else value  # 1 × 1 convolutions in the original
+    return state
 
 
 def _open_clip_names(text_encoder):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.utils import GradientAccumulationPlugin, set_seed
 from diffusers.optimization import get_scheduler
 
 from .checkpoints import Checkpoints
@@ -50,7 +50,9 @@ class Run:
 
 
 def start_accelerator(loop: LoopOptions, report: ReportOptions) -> Accelerator:
-    """The accelerator that the options ask for."""
+    """The accelerator that the options ask for; the process's random states start from the seed, so that those which
+    checkpoints keep are the same in two equal runs."""
+    set_seed(loop.seed)
     if loop.allow_tf32:
         torch.backends.cuda.matmul.allow_tf32 = True
     return Accelerator(

@@ -115,7 +115,12 @@ def step_losses(
     clean = predict_clean_latents(noisy, output, timesteps, scheduler.alphas_cumprod, kind)
     maps = [] if attention is None else attention.maps
     step = Step(batch, timesteps, scheduler.config.num_train_timesteps - 1, clean, maps, settings)
-    weights = [getattr(settings, term.weight) for term in LOSS_TERMS]
+    return add_terms(denoising, step)
+
+
+def add_terms(denoising: torch.Tensor, step: Step) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The denoising loss, (B,), and every loss of `LOSS_TERMS` together; returns as `step_losses`."""
+    weights = [getattr(step.settings, term.weight) for term in LOSS_TERMS]
     terms = [
         torch.zeros_like(denoising) if term.wants_attention and not weight else term.value(step)
         for term, weight in zip(LOSS_TERMS, weights)

@@ -36,6 +36,36 @@ def test_bad_arguments_are_refused_before_any_model(no_models, base, triplets, t
     assert message in refused(script, relation_arguments(base, triplets, tmp_path / "run", **changes), capsys)
 
 
+def test_a_loss_on_coarse_attention_is_refused_where_there_is_none(no_models, base, triplets, tmp_path, capsys):
+    """At 2048 pixels the tiny UNet's two levels have 256 and 128 positions a side."""
+    flags = relation_arguments(base, triplets, tmp_path / "run", resolution=2048, predicate_attention_weight=0.1)
+    assert (
+        "`--predicate_attention_weight` reads attention on grids of at most 1024 positions; at `--resolution` 2048"
+        in (refused(script, flags, capsys))
+    )
+    with pytest.raises(Refusal):  # accepted: it goes on to loading models
+        script.main(relation_arguments(base, triplets, tmp_path / "run", predicate_attention_weight=0.1))
+
+
+def test_models_of_another_form_are_refused(no_models, base, triplets, tmp_path, capsys):
+    for name, file in (
+        ("pretrained_vae_model_name_or_path", "vae.pt"),
+        ("pretrained_model_name_or_path", "xl.safetensors"),
+    ):
+        (tmp_path / file).write_bytes(b"x")
+        flags = relation_arguments(base, triplets, tmp_path / "run", **{name: tmp_path / file})
+        assert f"`--{name}` must be a folder" in refused(script, flags, capsys)
+    flags = relation_arguments(base, triplets, tmp_path / "run", pretrained_model_name_or_path=tmp_path)
+    assert "`--pretrained_model_name_or_path` must be an SDXL folder or repository, got" in refused(
+        script, flags, capsys
+    )
+
+
+def test_a_cosine_s_length_is_no_free_choice_on_resume(no_models, relation_run, base, triplets, capsys):
+    flags = relation_arguments(base, triplets, relation_run, max_train_steps=99, resume_from_checkpoint="latest")
+    assert "--max_train_steps 12 → 99" in refused(script, flags, capsys)
+
+
 def test_another_run_in_the_folder_is_refused(no_models, relation_run, base, triplets, capsys):
     flags = relation_arguments(base, triplets, relation_run)
     assert "holds another run. Go on with it" in refused(script, flags, capsys)

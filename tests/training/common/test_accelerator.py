@@ -1,0 +1,63 @@
+"""Accelerator and signals, as the loop counts on them."""
+
+import signal
+import threading
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+
+from tests.training.conftest import relation_arguments
+from training.common.accelerator import start_accelerator
+from training.common.loop import noticing_sigterm
+from training.common.options import LoopOptions, ReportOptions, options
+from training.lora.arguments import parse_arguments
+
+
+@pytest.fixture
+def fresh_state():
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+    yield
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+
+
+def test_the_accelerator_accumulates_what_the_loop_gives_it(fresh_state, tmp_path, monkeypatch):
+    """Also against the environment, which accelerate prefers to a bare number: else no step would ever be taken."""
+    args = parse_arguments(relation_arguments("base", "data", tmp_path, gradient_accumulation_steps=2))
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "64")
+    accelerator = start_accelerator(options(LoopOptions, args), options(ReportOptions, args))
+    model = torch.nn.Linear(1, 1)
+    model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    moved = []
+    for _ in range(4):
+        before = model.weight.detach().clone()
+        with accelerator.accumulate(model):
+            accelerator.backward(model(torch.ones(1, 1)).sum())
+            optimizer.step()
+            optimizer.zero_grad()
+        moved.append(not torch.equal(model.weight, before))
+    assert moved == [False, True, False, True]
+
+
+def test_sigterm_is_noticed_and_the_handler_given_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with noticing_sigterm() as seen:
+        signal.raise_signal(signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_thread_trains_without_the_handler(caplog):
+    """Python lets the main thread alone set one."""
+    seen, before = [], signal.getsignal(signal.SIGTERM)
+
+    def run():
+        with noticing_sigterm() as terminated:
+            seen.append((list(terminated), signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [([], before)] and "training in a thread" in caplog.text
