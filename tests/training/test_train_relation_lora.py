@@ -49,6 +49,21 @@ def test_killed_at_random_and_resumed_it_ends_with_the_same_bits(relation_run, b
     assert Checkpoints(output).steps() == [RELATION_STEPS - 2, RELATION_STEPS]
 
 
+def test_an_equal_run_of_another_process_writes_equal_files(relation_run, base, triplets, tmp_path, monkeypatch):
+    """Byte for byte: weights, header, card, curve, pictures and checkpoints."""
+    monkeypatch.setenv("PYTHONHASHSEED", "12345")
+    validation = {"validation_prompt": "a cat is hugging a bear", "num_validation_images": 1}
+    finish(start(PROGRAM, relation_arguments(base, triplets, tmp_path / "run", **validation)))
+    ours, theirs = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "run", relation_run)
+    )
+    assert ours.keys() == theirs.keys()
+    # Random states that nothing reads: this process has drawn numbers before its run.
+    other = {path.name for path in ours if ours[path] != theirs[path]} - {"random_states_0.pkl", "manifest.json"}
+    assert not other
+
+
 def test_sigterm_saves_and_leaves(base, triplets, tmp_path):
     process = start(
         PROGRAM, relation_arguments(base, triplets, tmp_path, max_train_steps=10_000, checkpointing_steps=5_000)
@@ -94,7 +109,7 @@ def test_what_a_run_leaves(relation_run):
     assert (metadata.relation, metadata.predicate) == ("is hugging", "is hugging")
     assert metadata.template == "a {0} is hugging a {1}"
     torch.testing.assert_close(metadata.layout_prior, [[0.0, 0.1, 0.5, 0.9], [0.5, 0.1, 1.0, 0.9]])
-    card = (relation_run / "README.md").read_text()
+    card = (relation_run / "README.md").read_text(encoding="utf-8")
     assert 'subfolder="relation_adapter")' in card  # where the tiny base model keeps its adapter
     assert f"validation/step_{RELATION_STEPS}_with_0.png" in card and "a {0} is hugging a {1}" in card
     names = {path.name for path in (relation_run / "validation").iterdir()}
