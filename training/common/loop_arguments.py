@@ -4,6 +4,7 @@ import argparse
 import math
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from diffusers.utils import is_tensorboard_available, is_wandb_available
 
@@ -24,7 +25,9 @@ OF_LAUNCHER = (
 )
 
 
-def add(group, name: str, kind: type = str, default=None, *, help: str, **more) -> None:
+def add(
+    group: argparse._ArgumentGroup, name: str, kind: type = str, default: Any = None, *, help: str, **more: Any
+) -> None:
     """`--name` on `group`; `kind` bool makes it a switch. The help text ends with the default: a `help` that has no
     "default: …" of its own gets the value."""
     if not more.get("required") and "default:" not in help:
@@ -34,7 +37,7 @@ def add(group, name: str, kind: type = str, default=None, *, help: str, **more) 
     group.add_argument(f"--{name}", help=help.replace("%", "%%"), **action, **more)
 
 
-def add_loop_options(parser: argparse.ArgumentParser, **defaults):
+def add_loop_options(parser: argparse.ArgumentParser, **defaults: Any) -> argparse._ArgumentGroup:
     """The group "training", returned to add to; `defaults` for `output_dir`, `train_batch_size`, `num_train_epochs`,
     `max_train_steps`, `learning_rate`, `adam_weight_decay`, `lr_warmup_steps` and `checkpointing_steps`."""
     loop = parser.add_argument_group("training")
@@ -66,7 +69,7 @@ def add_loop_options(parser: argparse.ArgumentParser, **defaults):
     return loop
 
 
-def add_report_options(group, project: str) -> None:
+def add_report_options(group: argparse._ArgumentGroup, project: str) -> None:
     add(group, "report_to", default="none", choices=("none", "tensorboard", "wandb"), help="where losses are logged")
     add(group, "logging_dir", default="logs", help="of the reports, in the output folder")
     add(group, "tracker_project_name", default=project, help="the reports' name")
