@@ -1,5 +1,6 @@
 """The card of a RelationLoRA: what it teaches, on which base, under which licence, how to use it."""
 
+import json
 import logging
 import re
 from collections import Counter
@@ -122,11 +123,11 @@ Write prompts like `{trigger}`; `{metadata.predicate}` carries the relation.
 ```python
 from relationbooth_pipeline import RelationBoothPipeline
 
-pipe = RelationBoothPipeline.from_pretrained("{public_name(base)}")
+pipe = RelationBoothPipeline.from_pretrained({_quoted(public_name(base))})
 pipe.load_relation_adapter({_adapter_arguments(run.adapter, base)})
-pipe.load_lora_weights("{repo_id}", weight_name="{WEIGHT_NAME}")
+pipe.load_lora_weights({_quoted(repo_id)}, weight_name="{WEIGHT_NAME}")
 image = pipe(
-    "{prompt}",
+    {_quoted(prompt)},
     image_prompts=[…],  # one photo per object
     phrases=[…],  # their nouns in the prompt
 ).images[0]  # without `boxes`, this file's own layout is used: {metadata.layout_prior}
@@ -162,17 +163,21 @@ it less well. You need the rights to the photos you use.
 
 def _adapter_arguments(adapter: AdapterOptions, base: str) -> str:
     """What `load_relation_adapter` is given, as Python."""
-    told = [repr(public_name(adapter.relation_adapter or base))]
+    told, local = [_quoted(public_name(adapter.relation_adapter or base))], adapter.local_image_encoder
     if adapter.relation_adapter is None:
-        told.append("subfolder='relation_adapter'")
+        told.append('subfolder="relation_adapter"')
     if adapter.relation_adapter_weight_name:
-        told.append(f"weight_name={adapter.relation_adapter_weight_name!r}")
+        told.append(f"weight_name={_quoted(adapter.relation_adapter_weight_name)}")
     if adapter.image_encoder:
-        told.append(f"image_encoder={public_name(adapter.image_encoder)!r}")
-    if adapter.local_image_encoder:
-        local = adapter.local_image_encoder
-        told.append(f"local_image_encoder={None if local == 'none' else public_name(local)!r}")
-    return ", ".join(told).replace("'", '"')
+        told.append(f"image_encoder={_quoted(public_name(adapter.image_encoder))}")
+    if local:
+        told.append(f"local_image_encoder={None if local == 'none' else _quoted(public_name(local))}")
+    return ", ".join(told)
+
+
+def _quoted(text: str) -> str:
+    """A string of Python, whatever quotes `text` holds."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _sides(words: list[str], predicate: list[str]) -> tuple[list[str], list[str]] | None:

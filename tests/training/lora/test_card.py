@@ -1,5 +1,6 @@
 """The card says what is true: base, licence, trigger."""
 
+import ast
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +71,14 @@ def test_the_trigger_holds_no_background(run, tmp_path):
     found = written(run, tmp_path)
     assert found.data.instance_prompt == "hugs" and "`a {0} hugs a {1}`" in found.text
     assert "{0}" not in found.text.split("image = pipe(")[1].split(")")[0]  # a prompt that can be typed
+
+
+def test_the_code_of_the_card_compiles_whatever_quotes_its_words_hold(run, tmp_path):
+    run = replace(run, adapter=replace(run.adapter, relation_adapter="it's/mine", local_image_encoder="none"))
+    run = replace(run, validation=replace(run.validation, validation_prompt='a cat hugs a "bear"'))
+    code = written(run, tmp_path).text.split("```python\n")[1].split("```")[0]
+    names = {ast.unparse(node) for node in ast.walk(ast.parse(code.replace("…", "..."))) if isinstance(node, ast.Call)}
+    assert 'pipe.load_relation_adapter("it\'s/mine", local_image_encoder=None)' in names
 
 
 def test_the_licence_is_the_base_s_own(run, tmp_path):
