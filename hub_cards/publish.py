@@ -17,6 +17,7 @@ from pathlib import Path
 import relationbooth_pipeline.miniature
 from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_files import whole_folder
+from relationbooth_pipeline.relation_loaders import LOAD_WITH
 
 CARDS = Path(__file__).parent
 PACKAGE = Path(relationbooth_pipeline.__path__[0])
@@ -57,6 +58,7 @@ def export(
             shutil.copy(PACKAGE / name, fresh)
         index = json.loads((fresh / "model_index.json").read_text())
         index["_class_name"] = ["pipeline", RelationBoothPipeline.__name__]
+        index.pop(LOAD_WITH[0])  # the folder brings the class itself
         for component, (module, name) in COMPONENTS.items():
             if index[component][0] is None:
                 continue

@@ -10,7 +10,7 @@ from os import PathLike
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import PipelineImageInput
 from diffusers.pipelines.stable_diffusion_xl import StableDiffusionXLPipelineOutput
@@ -113,23 +113,9 @@ class RelationBoothPipeline(
                 "Stable Diffusion 1.x and 2.x checkpoints do not fit."
             )
         self._image_prompt_scale = DEFAULT_SCALE
-        self._relation_metadata = {}
         if relation_adapter is not None:
             relation_adapter.check_fits(unet)
             install_parallel_attention(unet)
-
-    @property
-    def components(self) -> dict:
-        """As in diffusers, without our slots while they are empty: `OtherPipeline(**pipe.components)` then works."""
-        own = set(self._optional_components) - set(StableDiffusionXLPipeline._optional_components)
-        return {name: part for name, part in super().components.items() if part is not None or name not in own}
-
-    @classmethod
-    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> "RelationBoothPipeline":
-        """As in diffusers, but the weights keep their dtype: the default would cast the shared ones to float32."""
-        if "torch_dtype" not in kwargs:
-            kwargs.setdefault("dtype", pipeline.unet.dtype)
-        return super().from_pipe(pipeline, **kwargs)
 
     @torch.no_grad()
     def __call__(
@@ -218,7 +204,8 @@ class RelationBoothPipeline(
         drawing = Drawing.of_call(
             arguments, roles_of(self, arguments), lambda: self.num_timesteps, self._latent_size(arguments)
         )
-        prepared = self._condition(inputs, drawing)
+        with self.scaled_loras((cross_attention_kwargs or {}).get("scale")):
+            prepared = self._condition(inputs, drawing)
         arguments["cross_attention_kwargs"] = {**(cross_attention_kwargs or {}), **prepared}
         try:
             return super().__call__(**arguments)

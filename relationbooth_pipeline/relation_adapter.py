@@ -110,6 +110,25 @@ class RelationAdapter(ModelMixin, ConfigMixin):
                 f"{expected.get(odd)} in the adapter. Load the base that the adapter was trained on."
             )
 
+    def check_encoders(self, image_encoder: nn.Module | None, local_image_encoder: nn.Module | None) -> None:
+        """Raise a ValueError unless the encoders (models, or what holds a `config`) give what this adapter reads."""
+        for name, encoder, expected in (
+            ("image_encoder", image_encoder, self.resampler.config.embedding_dim),
+            ("local_image_encoder", local_image_encoder, self.resampler.local_width),
+        ):
+            if encoder is not None and encoder.config.hidden_size != expected:
+                raise ValueError(
+                    f"`{name}` must have width {expected} for this adapter, got {encoder.config.hidden_size}. Use the "
+                    "encoder that the adapter was trained with (MS-Diffusion's: CLIP ViT-bigG/14, width 1664)."
+                )
+        if local_image_encoder is not None:
+            patch, side = local_image_encoder.config.patch_size, self.config.local_image_size
+            if side % patch or side // patch < self.config.local_grid:
+                raise ValueError(
+                    f"the adapter's `local_image_size` {side} must be a multiple of the local encoder's patch size "
+                    f"{patch} and give at least {self.config.local_grid} patches a side."
+                )
+
     def check_local_tokens(self, count: int, width: int) -> None:
         """Raise a ValueError unless local tokens of this number and width are what the adapter reads."""
         grid, expected = self.config.local_grid, self.resampler.local_width

@@ -1,13 +1,14 @@
-"""Checkpoints of others brought into our form: MS-Diffusion's adapter, open_clip's vision towers."""
+"""Checkpoints of others brought into our form (MS-Diffusion's adapter, open_clip's vision towers); strict loading."""
 
 import re
+from pathlib import Path
 
 import torch
-from transformers import CLIPVisionConfig
+from transformers import CLIPVisionConfig, PreTrainedModel
 
 from .relation_adapter import RelationAdapter
 from .relation_attention import cross_attention_layers
-from .relation_files import load_strictly
+from .relation_files import check_finite
 from .relation_image_encoder import LocalImageEncoder
 from .relation_resampler import LocalTokenResampler
 
@@ -181,3 +182,53 @@ def _transformers_names(visual: dict[str, torch.Tensor]):
         else:
             name = key.replace("ln_pre.", "pre_layrnorm.").replace("ln_post.", "post_layernorm.")
             yield outer.get(key, f"vision_model.{name}"), value
+
+
+def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Fill `model` from `state`, every tensor checked before any is replaced.
+
+    Raises:
+        ValueError: keys missing or extra, a shape that differs, an integer tensor, or a value that is not finite.
+    """
+    expected = model.state_dict()
+    missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    if missing or extra:
+        raise ValueError(
+            f"{source} does not hold the weights of {type(model).__name__}: {len(missing)} missing (first: "
+            f"{missing[:2]}), {len(extra)} unexpected (first: {extra[:2]}). Use the file that belongs to this config."
+        )
+    for key, tensor in state.items():
+        if tensor.shape != expected[key].shape:
+            raise ValueError(
+                f"{source}: `{key}` must have shape {tuple(expected[key].shape)}, got {tuple(tensor.shape)}. "
+                "Use the file that belongs to this config."
+            )
+    check_finite(state, source)
+    model.load_state_dict(state)
+
+
+def load_model(model_class: type, source: torch.nn.Module | str | Path | None, **options) -> torch.nn.Module:
+    """`source` itself when it is a model, else `model_class.from_pretrained`, strict: no weight missing, misshapen or
+    not finite. A full CLIP repository is fine for a vision model: its text tower is passed over.
+
+    Raises:
+        ValueError: `source` is None, holds no such model, or weights that do not fit its config.
+    """
+    if isinstance(source, torch.nn.Module):
+        return source
+    if source is None:
+        raise ValueError(f"a {model_class.__name__} is needed, got None. Pass a model, a folder or a Hub repository.")
+    try:
+        model, report = model_class.from_pretrained(source, output_loading_info=True, use_safetensors=True, **options)
+    except Exception as error:  # each of the four libraries below raises its own kinds; the cause is kept
+        raise ValueError(f"no {model_class.__name__} could be loaded from `{source}`: {error}") from error
+    faults = [*report["missing_keys"], *report["mismatched_keys"]]
+    if not issubclass(model_class, PreTrainedModel):
+        faults += report["unexpected_keys"]
+    if faults:
+        raise ValueError(
+            f"the weights in `{source}` do not fit its config: {len(faults)} keys are missing, unexpected or misshapen "
+            f"(first: {sorted(map(str, faults))[:2]}). Download it again."
+        )
+    check_finite(dict(model.named_parameters()), f"`{source}`")
+    return model

@@ -6,18 +6,36 @@ import pickle
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, list_repo_files
+from huggingface_hub.constants import HF_HUB_OFFLINE
 from safetensors.torch import load_file
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+LORA_WEIGHT_NAME = "pytorch_lora_weights.safetensors"
+HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
+# In the names of a training run's other files, beside its LoRA (diffusers passes over the same).
+_NO_LORA = ("scheduler", "optimizer", "checkpoint")
 
 
-def find_file(source, weight_name: str, subfolder: str | None, hub: dict) -> Path:
-    if not weight_name.endswith((*PICKLE_SUFFIXES, ".safetensors")):
+def is_pickle(name: str | Path) -> bool:
+    """Whether a file's name says that it is a pickle: reading one may run code, so it must be named by its user."""
+    return Path(name).suffix.lower() in PICKLE_SUFFIXES
+
+
+def find_file(source: str | Path, weight_name: str, subfolder: str | None, hub: dict) -> Path:
+    """The file `weight_name` of a folder, or of a Hub repository, from where it is fetched.
+
+    Args:
+        source: folder, or Hub repository (owner/name). subfolder: where in it.
+        hub: some of `HUB_ARGUMENTS`, as in huggingface_hub.
+    Raises:
+        ValueError: `weight_name` is neither safetensors nor a pickle, or there is no such file.
+    """
+    if not (is_pickle(weight_name) or weight_name.endswith(".safetensors")):
         raise ValueError(
             f"`weight_name` must end in .safetensors or {', '.join(PICKLE_SUFFIXES)}, got {weight_name!r}."
         )
@@ -29,9 +47,82 @@ def find_file(source, weight_name: str, subfolder: str | None, hub: dict) -> Pat
     return fetched(hf_hub_download, source, filename=weight_name, subfolder=subfolder, **hub)
 
 
-def fetched(fetch, source, **arguments) -> Path:
+def find_lora_file(
+    source: str | Path,
+    weight_name: str | None = None,
+    subfolder: str | None = None,
+    hub: dict | None = None,
+    only: bool = False,
+) -> Path:
+    """The file that a LoRA's name means: itself, the named one of a folder or Hub repository, or the only one there.
+
+    Without `weight_name`, `pytorch_lora_weights.safetensors` comes first, then the other safetensors files of that very
+    folder, not of folders in it. Of several the first by name is taken, with a warning (diffusers takes any of them).
+
+    Args:
+        source: file, folder, or Hub repository (owner/name).
+        weight_name: pickles are found only when named so. subfolder: where in the folder or repository.
+        hub: some of `HUB_ARGUMENTS`, as in huggingface_hub. only: refuse a choice among several.
+    Raises:
+        ValueError: there is no such file, or it is a pickle that `weight_name` does not name.
+    """
+    path, hub = Path(source), hub or {}
+    if path.is_file():
+        if weight_name not in (None, path.name):
+            raise ValueError(f"`{path}` is a file, but `weight_name` is {weight_name!r}. Pass its folder, or the file.")
+        if is_pickle(path) and weight_name is None:
+            raise ValueError(
+                f"`{path}` is a pickle, and reading one may run code. If you trust it, name it: `load_lora_weights("
+                f"{str(path.parent)!r}, weight_name={path.name!r})`; better, convert it to safetensors."
+            )
+        return path
+    if weight_name is not None:
+        return find_file(source, weight_name, subfolder, hub)
+    place = f"`{source}`" + (f", subfolder `{subfolder}`," if subfolder else "")
+    found = lora_names(_names_in(source, subfolder, hub))
+    if not found:
+        raise ValueError(
+            f"{place} holds no safetensors file of a LoRA. Name it with `weight_name`, or its folder with `subfolder`."
+        )
+    if len(found) > 1:
+        several = f"{place} holds {len(found)} LoRA files ({', '.join(found[:3])}, …)"
+        if only:
+            raise ValueError(f"{several}. Name the file.")
+        from diffusers.utils import logging  # late: writers of files do without its seconds
+
+        logging.get_logger(__name__).warning(f"{several}: `{found[0]}` is taken. Choose one with `weight_name`.")
+    return find_file(source, found[0], subfolder, hub)
+
+
+def lora_names(names: Iterable[str]) -> list[str]:
+    """Which of a folder's file names may mean its LoRA, sorted: `pytorch_lora_weights.safetensors` alone when it is
+    among them."""
+    names = sorted(name for name in names if name.endswith(".safetensors") and not any(no in name for no in _NO_LORA))
+    return [LORA_WEIGHT_NAME] if LORA_WEIGHT_NAME in names else names
+
+
+def _names_in(source: str | Path, subfolder: str | None, hub: dict) -> list[str]:
+    """Names of the files in one folder, here or on the Hub."""
+    if Path(source).is_dir():
+        folder = Path(source) / (subfolder or "")
+        return [file.name for file in folder.glob("*.safetensors") if file.is_file()]
+    if hub.get("local_files_only") or HF_HUB_OFFLINE:
+        raise ValueError(f"`{source}` is no folder here, and without network its file must be named: `weight_name=`.")
+    names = _from_hub(list_repo_files, source, **{key: hub[key] for key in ("revision", "token") if key in hub})
+    prefix = f"{subfolder.strip('/')}/" if subfolder else ""
+    return [
+        rest for rest in (name.removeprefix(prefix) for name in names if name.startswith(prefix)) if "/" not in rest
+    ]
+
+
+def fetched(fetch: Callable, source: str | Path, **arguments) -> Path:
+    """What `fetch` (`hf_hub_download`, `snapshot_download`) brought from the Hub; a ValueError when it failed."""
+    return Path(_from_hub(fetch, source, **arguments))
+
+
+def _from_hub(ask: Callable, source: str | Path, **arguments):
     try:
-        return Path(fetch(str(source), **arguments))
+        return ask(str(source), **arguments)
     except Exception as error:  # the Hub's client raises a dozen kinds; the cause is kept
         raise ValueError(
             f"`{source}` is no folder here, and the Hub gave nothing for it ({type(error).__name__}: {error}). Check "
@@ -63,29 +154,6 @@ def read_checkpoint(path: str | Path) -> dict:
             f"`{path}` cannot be read safely ({type(error).__name__}: {error}). It is damaged, or holds more than "
             "tensors: download it again, or convert it to safetensors in an environment that you trust."
         ) from error
-
-
-def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Fill `model` from `state`, every tensor checked before any is replaced.
-
-    Raises:
-        ValueError: keys missing or extra, a shape that differs, an integer tensor, or a value that is not finite.
-    """
-    expected = model.state_dict()
-    missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    if missing or extra:
-        raise ValueError(
-            f"{source} does not hold the weights of {type(model).__name__}: {len(missing)} missing (first: "
-            f"{missing[:2]}), {len(extra)} unexpected (first: {extra[:2]}). Use the file that belongs to this config."
-        )
-    for key, tensor in state.items():
-        if tensor.shape != expected[key].shape:
-            raise ValueError(
-                f"{source}: `{key}` must have shape {tuple(expected[key].shape)}, got {tuple(tensor.shape)}. "
-                "Use the file that belongs to this config."
-            )
-    check_finite(state, source)
-    model.load_state_dict(state)
 
 
 def check_finite(state: dict[str, torch.Tensor], source: str) -> None:

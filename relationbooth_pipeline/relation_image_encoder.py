@@ -1,19 +1,26 @@
-"""LocalImageEncoder: dense CLIP features pooled to local tokens (RelationBooth, Eqs. 8–9); the encoding step.
+"""LocalImageEncoder: dense CLIP features pooled to local tokens (RelationBooth, Eqs. 8–9); the encoding step;
+where an adapter's encoders lie.
 
 Shape letters: R images, h w feature map, k grid side, D vision width, E projection width.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import snapshot_download
 from transformers import (
     CLIPVisionModelWithProjection,
     PreTrainedModel,  # noqa: F401 (diffusers finds a component's load method by the base classes its module names)
 )
 
+from .relation_files import fetched
 from .relation_images import clip_pixels
 from .relation_inputs import EncodedImagePrompts, images_per_sample, phrases_per_sample
+
+# What an encoder is called in an adapter's folder → the pipeline's slot for it
+ENCODER_SLOTS = {"image_encoder": "image_prompt_encoder", "local_image_encoder": "local_image_encoder"}
 
 
 def grid_boxes(grid: int) -> torch.Tensor:
@@ -185,3 +192,52 @@ class RelationEncodingMixin:
             return_tensors="pt",
         )
         return self.text_encoder(tokens.input_ids.to(self._execution_device)).pooler_output
+
+
+def find_adapter_folder(source: str | Path, subfolder: str | None, hub: dict) -> Path:
+    """The folder of a RelationAdapter, fetched with its encoders when `source` is a Hub repository.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if Path(source).is_dir():
+        folder = Path(source) / (subfolder or "")
+    else:
+        prefix = f"{subfolder}/" if subfolder else ""
+        above = prefix.removesuffix("/").rpartition("/")[0]
+        folders = [prefix, *(f"{above}/{slot}/".removeprefix("/") for slot in ENCODER_SLOTS.values())]
+        patterns = [f"{name}{ending}" for name in folders for ending in ("*.json", "*.safetensors")]
+        patterns.append(f"{above}/model_index.json".removeprefix("/"))
+        folder = fetched(snapshot_download, source, allow_patterns=patterns, **hub) / (subfolder or "")
+    if not is_adapter_folder(folder):
+        raise ValueError(
+            f"`{folder}` is no relation adapter (its config.json names no RelationAdapter). For MS-Diffusion's file "
+            "name it: `weight_name='ms_adapter.bin'`."
+        )
+    return folder
+
+
+def is_adapter_folder(folder: Path) -> bool:
+    """Whether a folder holds a RelationAdapter, by its config."""
+    config = folder / "config.json"
+    return config.is_file() and "RelationAdapter" in config.read_text(encoding="utf-8")
+
+
+def encoder_source(name: str, folder: Path | None, repository: str | None) -> Path | str:
+    """Where an adapter's encoder lies: in its folder, beside it in a saved pipeline, or where its config says.
+
+    Args:
+        name: of `ENCODER_SLOTS`. folder: the adapter's. repository: of its config.
+    Raises:
+        ValueError: nowhere.
+    """
+    if folder is not None:
+        beside = folder.parent / ENCODER_SLOTS[name]
+        if (folder / name).is_dir():
+            return folder / name
+        if (folder.parent / "model_index.json").is_file() and beside.is_dir():
+            return beside
+    if repository:
+        return repository
+    off = " (or None to do without local tokens)" if name == "local_image_encoder" else ""
+    raise ValueError(f"the adapter brings no `{name}` and names none. Pass `{name}=` a folder or Hub repository{off}.")

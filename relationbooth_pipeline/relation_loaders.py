@@ -1,33 +1,95 @@
 """Load, save, scale and unload the adapter: everything is read and checked before anything of the pipeline changes."""
 
+import json
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
+from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
+from diffusers.hooks import apply_group_offloading
 from transformers import CLIPVisionModelWithProjection
 
 from .relation_adapter import RelationAdapter
 from .relation_attention import install_parallel_attention, remove_parallel_attention
-from .relation_conversion import adapter_from_released
-from .relation_files import check_finite, fetched, find_file, read_checkpoint, whole_folder
-from .relation_image_encoder import LocalImageEncoder
+from .relation_conversion import adapter_from_released, load_model
+from .relation_files import HUB_ARGUMENTS, find_file, read_checkpoint, whole_file, whole_folder
+from .relation_image_encoder import (
+    ENCODER_SLOTS,
+    LocalImageEncoder,
+    encoder_source,
+    find_adapter_folder,
+    is_adapter_folder,
+)
 
 DEFAULT_SCALE = 0.6  # γ at inference and in RelationLoRA training (RelationBooth, 4.1)
-# What an encoder is called in an adapter's folder → the pipeline's slot for it
-ENCODER_SLOTS = {"image_encoder": "image_prompt_encoder", "local_image_encoder": "local_image_encoder"}
-_HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
+OWN_SLOTS = ("relation_adapter", *ENCODER_SLOTS.values())  # components that plain SDXL does not have
+_ADAPTER_FILES = ("config.json", "README.md", *ENCODER_SLOTS)  # and its weights: what may be replaced
+# In a saved pipeline's `model_index.json`. Classes that do not know our components warn of them and of this.
+LOAD_WITH = ("load_with", "relationbooth_pipeline.RelationBoothPipeline.from_pretrained")
 
 
 class RelationAdapterLoaderMixin:
-    """`load_relation_adapter`, `save_relation_adapter`, `set_image_prompt_scale`, `unload_relation_adapter`."""
+    """`load_relation_adapter`, `save_relation_adapter`, `set_image_prompt_scale`, `unload_relation_adapter`, and the
+    doors of diffusers that the adapter goes through: `from_pretrained`, `from_pipe`, `components`.
+    """
+
+    _group_offload: dict | None = None  # what `enable_group_offload` was called with
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs):
+        """As in diffusers. A local folder that holds `relation_adapter/` beside the components, without listing it in
+        `model_index.json`, brings that adapter, too, unless `relation_adapter=` is passed (None: without one)."""
+        pipe = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        folder = Path(pretrained_model_name_or_path) / "relation_adapter"
+        wanted = isinstance(pipe, cls) and pipe.unet is not None and pipe.relation_adapter is None
+        if wanted and "relation_adapter" not in kwargs and is_adapter_folder(folder):
+            pipe.load_relation_adapter(
+                folder, **{n: kwargs[slot] for n, slot in ENCODER_SLOTS.items() if slot in kwargs}
+            )
+        return pipe
+
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs):
+        """As in diffusers, but the weights keep their dtype: the default would cast the shared ones to float32. γ of
+        `set_image_prompt_scale` comes along; so do LoRAs and their layout priors, as part of the UNet."""
+        if "torch_dtype" not in kwargs:
+            kwargs.setdefault("dtype", pipeline.unet.dtype)
+        pipe = super().from_pipe(pipeline, **kwargs)
+        pipe._image_prompt_scale = getattr(pipeline, "_image_prompt_scale", DEFAULT_SCALE)
+        return pipe
+
+    @property
+    def components(self) -> dict:
+        """As in diffusers, without our slots while they are empty."""
+        return {name: part for name, part in super().components.items() if part is not None or name not in OWN_SLOTS}
+
+    @property
+    def sdxl_components(self) -> dict:
+        """What plain SDXL pipelines take: `StableDiffusionXLImg2ImgPipeline(**pipe.sdxl_components)`. Weights are
+        shared; draw with image prompts there by `cross_attention_kwargs=pipe.image_prompt_kwargs(…)`."""
+        return {name: part for name, part in self.components.items() if part is not None and name not in OWN_SLOTS}
+
+    def to_json_file(self, json_file_path: str | Path) -> None:
+        """`model_index.json` of a saved pipeline. To all that do not know this class it is a plain SDXL pipeline:
+        `DiffusionPipeline.from_pretrained` gives that, with a warning that names what is left out and what to call."""
+        index = json.loads(self.to_json_string())
+        index |= {"_class_name": StableDiffusionXLPipeline.__name__, LOAD_WITH[0]: LOAD_WITH[1]}
+        with whole_file(json_file_path) as fresh:
+            fresh.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load_config(cls, *args, **kwargs):
+        """As in diffusers, without our hint to other classes."""
+        config = super().load_config(*args, **kwargs)
+        (config[0] if isinstance(config, tuple) else config).pop(LOAD_WITH[0], None)
+        return config
 
     def load_relation_adapter(
         self,
         pretrained_model_name_or_path: str | Path,
         weight_name: str | None = None,
         subfolder: str | None = None,
-        image_encoder="auto",
-        local_image_encoder="auto",
+        image_encoder: torch.nn.Module | str | Path = "auto",
+        local_image_encoder: torch.nn.Module | str | Path | None = "auto",
         **kwargs,
     ) -> None:
         """Add the adapter and the encoders it needs.
@@ -46,39 +108,34 @@ class RelationAdapterLoaderMixin:
             ValueError: a file is missing or damaged, weights do not fit the config, the adapter does not fit the UNet,
                 or an encoder has another width than the adapter reads. The pipeline is then as it was.
         """
-        if unknown := set(kwargs) - set(_HUB_ARGUMENTS):
+        if unknown := set(kwargs) - set(HUB_ARGUMENTS):
             raise ValueError(
-                f"`load_relation_adapter` does not know {sorted(unknown)}. Known: {', '.join(_HUB_ARGUMENTS)}."
+                f"`load_relation_adapter` does not know {sorted(unknown)}. Known: {', '.join(HUB_ARGUMENTS)}."
             )
         if weight_name is not None:
             folder = None
             file = find_file(pretrained_model_name_or_path, weight_name, subfolder, kwargs)
             adapter = adapter_from_released(read_checkpoint(file), self.unet, source=f"`{file.name}`")
         else:
-            folder = _find_folder(pretrained_model_name_or_path, subfolder, kwargs)
+            folder = find_adapter_folder(pretrained_model_name_or_path, subfolder, kwargs)
             adapter = load_model(RelationAdapter, folder, dtype=self.unet.dtype)
             adapter.check_fits(self.unet)
 
         config = adapter.config
         if image_encoder == "auto":
-            image_encoder = _encoder_source("image_encoder", folder, config.image_encoder)
+            image_encoder = encoder_source("image_encoder", folder, config.image_encoder)
         image_encoder = load_model(CLIPVisionModelWithProjection, image_encoder, dtype=self.unet.dtype, **kwargs)
         if local_image_encoder == "auto":
             local_image_encoder = None
             if config.local_grid:
-                local_image_encoder = _encoder_source("local_image_encoder", folder, config.local_image_encoder)
+                local_image_encoder = encoder_source("local_image_encoder", folder, config.local_image_encoder)
         if local_image_encoder is not None:
             if not config.local_grid:
                 raise ValueError("this adapter was trained without local tokens: pass `local_image_encoder=None`.")
             local_image_encoder = load_model(LocalImageEncoder, local_image_encoder, dtype=self.unet.dtype, **kwargs)
-        check_widths(adapter, image_encoder, local_image_encoder)
+        adapter.check_encoders(image_encoder, local_image_encoder)
 
-        components = {
-            "relation_adapter": adapter,
-            "image_prompt_encoder": image_encoder,
-            "local_image_encoder": local_image_encoder,
-        }
-        self._register_relation_components(components)
+        self._register_relation_components(dict(zip(OWN_SLOTS, (adapter, image_encoder, local_image_encoder))))
 
     def save_relation_adapter(self, save_directory: str | Path) -> None:
         """Write adapter and encoders to a folder that `load_relation_adapter` reads; whole or not at all.
@@ -89,8 +146,9 @@ class RelationAdapterLoaderMixin:
         self.check_adapter()
         target = Path(save_directory)
         if target.is_dir() and any(target.iterdir()):
-            others = sorted(entry.name for entry in target.iterdir() if not _is_adapter_entry(entry))
-            if others or not _is_adapter_folder(target):
+            names = {entry.name for entry in target.iterdir()} - set(_ADAPTER_FILES)
+            others = sorted(name for name in names if not name.startswith("diffusion_pytorch_model"))
+            if others or not is_adapter_folder(target):
                 raise ValueError(
                     f"`{target}` holds something other than a relation adapter ({', '.join(others[:3])}). Choose a new "
                     "or empty folder."
@@ -108,9 +166,18 @@ class RelationAdapterLoaderMixin:
 
     def unload_relation_adapter(self) -> None:
         """Remove adapter and encoders; the UNet's processors are the stock ones again."""
-        self._register_relation_components(
-            {"relation_adapter": None, "image_prompt_encoder": None, "local_image_encoder": None}
-        )
+        self._register_relation_components(dict.fromkeys(OWN_SLOTS))
+
+    def unload_ip_adapter(self) -> None:
+        """As in diffusers; image prompts then work again."""
+        super().unload_ip_adapter()
+        if self.relation_adapter is not None:
+            self.enable_parallel_attention()
+
+    def enable_group_offload(self, onload_device: torch.device, **options) -> None:
+        """As in diffusers; an adapter that is loaded later gets the same hooks."""
+        super().enable_group_offload(onload_device, **options)
+        self._group_offload = {"onload_device": onload_device, **options}
 
     def enable_parallel_attention(self) -> None:
         """Install our attention processors again, after something else replaced them."""
@@ -130,13 +197,15 @@ class RelationAdapterLoaderMixin:
 
     def _register_relation_components(self, components: dict) -> None:
         # Offloading hooks are set per component, so they are taken off and put on again around the change.
-        model_offload, sequential_offload, _ = self._optionally_disable_offloading(self)
-        for component in components.values():
+        model_offload, sequential_offload, group_offload = self._optionally_disable_offloading(self)
+        for name, component in components.items():
             if component is None:
                 continue
             if component.dtype != self.unet.dtype:
                 component.to(self.unet.dtype)
-            if not (model_offload or sequential_offload):
+            if group_offload:
+                self._add_group_offload(name, component)
+            elif not (model_offload or sequential_offload):
                 component.to(self.unet.device)
             component.eval()
         self.register_modules(**components)
@@ -149,89 +218,10 @@ class RelationAdapterLoaderMixin:
         elif sequential_offload:
             self.enable_sequential_cpu_offload(device=self._offload_device)
 
-
-def load_model(model_class: type, source, **options) -> torch.nn.Module:
-    """`source` itself when it is a model, else `model_class.from_pretrained`, strict: no weight missing, misshapen or
-    not finite. A full CLIP repository is fine for a vision model: its text tower is passed over."""
-    if isinstance(source, torch.nn.Module):
-        return source
-    if source is None:
-        raise ValueError(f"a {model_class.__name__} is needed, got None. Pass a model, a folder or a Hub repository.")
-    try:
-        model, report = model_class.from_pretrained(source, output_loading_info=True, use_safetensors=True, **options)
-    except Exception as error:  # each of the four libraries below raises its own kinds; the cause is kept
-        raise ValueError(f"no {model_class.__name__} could be loaded from `{source}`: {error}") from error
-    faults = [*report["missing_keys"], *report["mismatched_keys"]]
-    if model_class is RelationAdapter:
-        faults += report["unexpected_keys"]
-    if faults:
-        raise ValueError(
-            f"the weights in `{source}` do not fit its config: {len(faults)} keys are missing, unexpected or misshapen "
-            f"(first: {sorted(map(str, faults))[:2]}). Download it again."
-        )
-    check_finite(dict(model.named_parameters()), f"`{source}`")
-    return model
-
-
-def check_widths(adapter: RelationAdapter, image_encoder, local_image_encoder) -> None:
-    """Raise a ValueError when an encoder's width is not what the adapter reads."""
-    resampler = adapter.resampler
-    for name, encoder, expected in (
-        ("image_encoder", image_encoder, resampler.config.embedding_dim),
-        ("local_image_encoder", local_image_encoder, resampler.local_width),
-    ):
-        if encoder is not None and encoder.config.hidden_size != expected:
-            raise ValueError(
-                f"`{name}` must have width {expected} for this adapter, got {encoder.config.hidden_size}. Use the "
-                "encoder that the adapter was trained with (MS-Diffusion's: CLIP ViT-bigG/14, width 1664)."
-            )
-    if local_image_encoder is not None:
-        patch, side = local_image_encoder.config.patch_size, adapter.config.local_image_size
-        if side % patch or side // patch < adapter.config.local_grid:
-            raise ValueError(
-                f"the adapter's `local_image_size` {side} must be a multiple of the local encoder's patch size {patch} "
-                f"and give at least {adapter.config.local_grid} patches a side."
-            )
-
-
-def _encoder_source(name: str, folder: Path | None, repository: str | None):
-    """Inside the adapter's folder, beside it in a saved pipeline, or the repository that its config names."""
-    if folder is not None:
-        beside = folder.parent / ENCODER_SLOTS[name]
-        if (folder / name).is_dir():
-            return folder / name
-        if (folder.parent / "model_index.json").is_file() and beside.is_dir():
-            return beside
-    if repository:
-        return repository
-    off = " (or None to do without local tokens)" if name == "local_image_encoder" else ""
-    raise ValueError(f"the adapter brings no `{name}` and names none. Pass `{name}=` a folder or Hub repository{off}.")
-
-
-def _find_folder(source, subfolder: str | None, hub: dict) -> Path:
-    if Path(source).is_dir():
-        folder = Path(source) / (subfolder or "")
-    else:
-        prefix = f"{subfolder}/" if subfolder else ""
-        above = prefix.removesuffix("/").rpartition("/")[0]
-        folders = [prefix, *(f"{above}/{slot}/".removeprefix("/") for slot in ENCODER_SLOTS.values())]
-        patterns = [f"{name}{ending}" for name in folders for ending in ("*.json", "*.safetensors")]
-        patterns.append(f"{above}/model_index.json".removeprefix("/"))
-        folder = fetched(snapshot_download, source, allow_patterns=patterns, **hub) / (subfolder or "")
-    if not _is_adapter_folder(folder):
-        raise ValueError(
-            f"`{folder}` is no relation adapter (its config.json names no RelationAdapter). For MS-Diffusion's file "
-            "name it: `weight_name='ms_adapter.bin'`."
-        )
-    return folder
-
-
-def _is_adapter_entry(path: Path) -> bool:
-    """Whether `save_relation_adapter` writes something of this name."""
-    names = ("config.json", "README.md", *ENCODER_SLOTS)
-    return path.name in names or path.name.startswith("diffusion_pytorch_model")
-
-
-def _is_adapter_folder(folder: Path) -> bool:
-    config = folder / "config.json"
-    return config.is_file() and RelationAdapter.__name__ in config.read_text()
+    def _add_group_offload(self, name: str, component: torch.nn.Module) -> None:
+        options = dict(self._group_offload or {})
+        excluded = options.pop("exclude_modules", None) or []
+        if not options or name in ([excluded] if isinstance(excluded, str) else excluded):
+            component.to(self._execution_device)  # only single components were offloaded, and not this one
+        elif not hasattr(component, "_diffusers_hook"):
+            getattr(component, "enable_group_offload", lambda **o: apply_group_offloading(component, **o))(**options)

@@ -1,145 +1,242 @@
-"""RelationLoRA files: an ordinary SDXL LoRA whose header also tells the relation, its template and its layout."""
+"""RelationLoRAs in a pipeline: loaded with their headers, and what of them is in force."""
 
-import json
-from dataclasses import asdict, dataclass
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
-from diffusers.utils import _get_model_file
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from diffusers.utils import recurse_remove_peft_layers
+from peft.tuners.tuners_utils import BaseTunerLayer
 
-from .relation_files import PICKLE_SUFFIXES, whole_file
-from .relation_regions import check_box
+from .relation_files import HUB_ARGUMENTS, LORA_WEIGHT_NAME, find_lora_file, is_pickle
+from .relation_regions import RelationMetadata, read_relation_metadata, write_relation_metadata  # noqa: F401
 
-HEADER_KEY = "relationbooth"  # one JSON document in the safetensors header: other tools keep or ignore it whole
-WEIGHT_NAME = "pytorch_lora_weights.safetensors"
+WEIGHT_NAME = LORA_WEIGHT_NAME  # what diffusers and the trainer write
 
 
-@dataclass
-class RelationMetadata:
-    """What a RelationLoRA's header tells.
+# Matrix of a LoRA → what its layer's side is called in linear and in convolutional layers, what it does, which axis
+_SIDES = {
+    **dict.fromkeys(("_A.weight", ".down.weight"), ("in_features", "in_channels", "reads", 1)),
+    **dict.fromkeys(("_B.weight", ".up.weight"), ("out_features", "out_channels", "gives", 0)),
+}
 
-    Attributes:
-        relation: short name, e.g. "hug".
-        predicate: words of the prompt that carry the relation, e.g. "is hugging".
-        template: prompt with {0}, {1}, … for the phrases, e.g. "A {0} is hugging a {1}".
-        scale: suggested LoRA weight.
-        layout_prior: mean box of each role, XYXY in [0, 1]; None when unknown.
+
+def check_lora_fits(state: dict[str, torch.Tensor], unet: torch.nn.Module) -> None:
+    """Raise a ValueError when a UNet LoRA names a layer that `unet` lacks, or has another width than it.
+
+    Args:
+        state: matrices by diffusers' names, `unet.<layer>.lora_A.weight` or `unet.<layer>.lora.down.weight`.
     """
-
-    relation: str
-    predicate: str
-    template: str
-    scale: float = 1.0
-    layout_prior: list[list[float]] | None = None
-
-    def __post_init__(self):
-        for box in self.layout_prior or []:
-            check_box(box)
-
-
-def read_relation_metadata(path: str | Path) -> RelationMetadata | None:
-    """Header of a LoRA file; None when it is not one of ours.
-
-    Raises:
-        ValueError: the file is damaged, or our entry of the header is.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"`{path}` is no intact safetensors file ({error}). Download it again.") from error
-    if HEADER_KEY not in header:
-        return None
-    try:
-        return RelationMetadata(**json.loads(header[HEADER_KEY]))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"`{path}` has a damaged `{HEADER_KEY}` header ({error}). Download it again.") from error
-
-
-def write_relation_metadata(path: str | Path, metadata: RelationMetadata) -> None:
-    """Add our entry to a LoRA file's header, atomically; tensors and other entries (PEFT's alpha) stay."""
-    with safe_open(path, "pt") as file:
-        header = dict(file.metadata() or {})
-    header[HEADER_KEY] = json.dumps(asdict(metadata))
-    tensors = load_file(path)
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
-
-
-def check_lora_fits(state: dict, unet) -> None:
-    """Raise a ValueError when a UNet LoRA names a layer that `unet` lacks, or has another input width than it."""
-    unet = getattr(unet, "_orig_mod", unet)
-    modules = dict(unet.named_modules())
+    modules = dict(_unwrapped(unet).named_modules())
     for key, tensor in state.items():
         path, _, matrix = key.removeprefix("unet.").rpartition(".lora")
-        if not key.startswith("unet.") or matrix not in ("_A.weight", ".down.weight"):
+        if not key.startswith("unet.") or matrix not in _SIDES:
             continue
+        linear, convolutional, does, axis = _SIDES[matrix]
         layer = modules.get(path.removesuffix(".processor"))
-        width = getattr(layer, "in_features", getattr(layer, "in_channels", None))
-        if layer is None or (width is not None and width != tensor.shape[1]):
-            found = "does not exist" if layer is None else f"reads {width} channels"
+        width = getattr(layer, linear, getattr(layer, convolutional, None))
+        if layer is None or (width is not None and width != tensor.shape[axis]):
+            found = "does not exist" if layer is None else f"{does} {width} channels"
             raise ValueError(
-                f"this LoRA does not fit the UNet: `{path}` {found}, the LoRA was made for {tensor.shape[1]} channels. "
-                "Use a LoRA that was trained on the same kind of base (SDXL LoRAs do not fit SD 1.5, nor the reverse)."
+                f"this LoRA does not fit the UNet: `{path}` {found}, the LoRA was made for {tensor.shape[axis]} "
+                "channels. Use a LoRA that was trained on the same kind of base (SDXL LoRAs do not fit SD 1.5, nor the "
+                "reverse)."
             )
 
 
 class RelationLoraMixin(StableDiffusionXLLoraLoaderMixin):
-    """`load_lora_weights` that also reads RelationLoRA headers and refuses a LoRA of another base before it acts."""
+    """LoRA loading that also reads RelationLoRA headers: from the very file that is loaded, before its weights go in.
 
-    def load_lora_weights(self, pretrained_model_name_or_path_or_dict, adapter_name=None, **kwargs):
-        """As in diffusers. Pickles are read only when `weight_name` names one."""
-        if not str(kwargs.get("weight_name") or "").endswith(PICKLE_SUFFIXES):
-            kwargs.setdefault("use_safetensors", True)
-        before = self._lora_names()
-        super().load_lora_weights(pretrained_model_name_or_path_or_dict, adapter_name=adapter_name, **kwargs)
-        metadata = None
-        if not isinstance(pretrained_model_name_or_path_or_dict, dict):
-            metadata = self._header_of(pretrained_model_name_or_path_or_dict, kwargs)
-        for name in self._lora_names() - before or {adapter_name}:
-            self._relation_metadata[name] = metadata
+    What headers tell is kept on the UNet, as PEFT keeps its own record: every pipeline that shares the UNet reads it.
+    """
+
+    _call_lora_scale = 1.0  # of the call that `scaled_loras` surrounds
+
+    def load_lora_weights(
+        self,
+        pretrained_model_name_or_path_or_dict: str | Path | dict[str, torch.Tensor],
+        adapter_name: str | None = None,
+        **kwargs,
+    ) -> None:
+        """As in diffusers. Pickles are read only when `weight_name` names one.
+
+        Args:
+            pretrained_model_name_or_path_or_dict: file, folder, Hub repository (`find_lora_file`), or tensors.
+            adapter_name: for `set_adapters`. kwargs: `weight_name`, `subfolder`, … of diffusers.
+        Raises:
+            ValueError: no such file, a damaged file or header, or a LoRA of another base. The pipeline is then as it
+                was; so it is after any other error of diffusers and PEFT.
+        """
+        source, metadata = pretrained_model_name_or_path_or_dict, None
+        if not isinstance(source, dict):
+            hub = {key: kwargs.pop(key) for key in HUB_ARGUMENTS if key in kwargs}
+            file = find_lora_file(source, kwargs.pop("weight_name", None), kwargs.pop("subfolder", None), hub)
+            metadata = None if is_pickle(file) else read_relation_metadata(file)
+            kwargs |= {"use_safetensors": not is_pickle(file), "weight_name": file.name if is_pickle(file) else None}
+            source = str(file)
+        before = [
+            (part, _names(part), [(layer, layer.active_adapters) for layer in _layers(part)])
+            for part in self._lora_parts()
+        ]
+        offloaded = bool(getattr(self, "_all_hooks", None))
+        try:
+            super().load_lora_weights(source, adapter_name=adapter_name, **kwargs)
+        except Exception:
+            for part, names, active in before:
+                _remove_all_but(part, names)
+                for layer, active_names in active:
+                    layer.set_adapter(active_names)
+            if offloaded:  # diffusers takes the hooks off while it loads
+                self.enable_model_cpu_offload(device=self._offload_device)
+            raise
+        known = {name for _, names, _ in before for name in names}
+        for name in self._lora_names() - known or {adapter_name}:
+            self._relations.headers.pop(name, None)
+            if metadata is not None:
+                self._relations.headers[name] = metadata
 
     @classmethod
-    def load_lora_into_unet(cls, state_dict, network_alphas, unet, *args, **kwargs):
+    def load_lora_into_unet(
+        cls, state_dict: dict[str, torch.Tensor], network_alphas: dict | None, unet: torch.nn.Module, *args, **kwargs
+    ) -> None:
+        """As in diffusers, after `check_lora_fits`."""
         check_lora_fits(state_dict, unet)
-        return super().load_lora_into_unet(state_dict, network_alphas, unet, *args, **kwargs)
+        super().load_lora_into_unet(state_dict, network_alphas, unet, *args, **kwargs)
+
+    def fuse_lora(self, *args, **kwargs) -> None:
+        """As in diffusers. A fused RelationLoRA acts with the weight that it was fused with, whatever comes later."""
+        fused = {name for name, _, is_fused in self._acting() if is_fused}
+        super().fuse_lora(*args, **kwargs)
+        for name, weight, is_fused in self._acting():
+            if is_fused and name not in fused:
+                self._relations.fused[name] = weight
+
+    def unload_lora_weights(self) -> None:
+        """As in diffusers: what is fused stays in the weights, for good, and so does its layout prior."""
+        self._keep_fused(self._lora_names())
+        super().unload_lora_weights()
+
+    def delete_adapters(self, adapter_names: str | list[str]) -> None:
+        """As in diffusers: what is fused stays in the weights, for good, and so does its layout prior."""
+        self._keep_fused({adapter_names} if isinstance(adapter_names, str) else set(adapter_names))
+        super().delete_adapters(adapter_names)
+
+    @contextlib.contextmanager
+    def scaled_loras(self, scale: float | None) -> Iterator[None]:
+        """Inside, `image_prompt_kwargs` and `encode_image_prompts` answer for a call with `cross_attention_kwargs=
+        {"scale": scale}`: phrases are encoded as the prompt will be, and a layout prior counts as much as its LoRA.
+
+        `__call__` and `draw_through` do so themselves; else write
+        `with pipe.scaled_loras(s): kwargs = {**pipe.image_prompt_kwargs(…), "scale": s}`.
+        """
+        scale = 1.0 if scale is None else scale
+        layers = [] if self.text_encoder is None else list(_layers(self.text_encoder))
+        before, outer = [dict(layer.scaling) for layer in layers], self._call_lora_scale
+        self._call_lora_scale = scale
+        try:
+            for layer in layers:
+                layer.scale_layer(scale)
+            yield
+        finally:
+            self._call_lora_scale = outer
+            for layer, scaling in zip(layers, before):
+                layer.scaling.update(scaling)
 
     @property
     def relation_metadata(self) -> dict[str, RelationMetadata]:
         """Header of every loaded RelationLoRA by adapter name."""
-        return {name: data for name, data in self._relation_metadata.items() if data and name in self._lora_names()}
+        return {name: data for name, data in self._relations.headers.items() if name in self._lora_names()}
 
     def heaviest_relation(self) -> RelationMetadata | None:
-        """Header of the active RelationLoRA with the largest weight; the first of equals."""
-        weights = self._lora_weights()
-        active = {name: data for name, data in self.relation_metadata.items() if name in weights}
-        return active[max(active, key=weights.get)] if active else None
+        """Header of the RelationLoRA with the largest weight in force; the first of equals.
+
+        In force is what changes the picture now: active and enabled with a weight above 0, or fused.
+        """
+        weights: dict[str, float] = {}
+        for name, weight, is_fused in self._acting():
+            weight = self._relations.fused.get(name, weight) if is_fused else weight * self._call_lora_scale
+            weights[name] = max(weight, weights.get(name, weight))
+        loaded = [(data, weights[name]) for name, data in self._relations.headers.items() if name in weights]
+        acting = [pair for pair in [*self._relations.kept, *loaded] if pair[1] > 0]
+        return max(acting, key=lambda pair: pair[1])[0] if acting else None
+
+    @property
+    def _relations(self) -> "_Relations":
+        unet = _unwrapped(self.unet)
+        return _Relations() if unet is None else vars(unet).setdefault("_relations", _Relations())
+
+    def _acting(self) -> Iterator[tuple[str, float, bool]]:
+        """(adapter name, weight, whether fused) of each LoRA that acts, for every layer of the UNet.
+
+        The weight is read from the layers: `set_adapters` keeps it nowhere else.
+        """
+        for layer in _layers(_unwrapped(self.unet)):
+            fused = layer.merged_adapters
+            for name in () if layer.disable_adapters else fused or layer.active_adapters:
+                if name in layer.scaling and (whole := _scaling_at_weight_1(layer, name)):
+                    yield name, float(layer.scaling[name]) / whole, bool(fused)
+
+    def _keep_fused(self, names: set[str]) -> None:
+        relations, fused = self._relations, {name: weight for name, weight, is_fused in self._acting() if is_fused}
+        for name in [name for name in relations.headers if name in names]:
+            data = relations.headers.pop(name)
+            if name in fused:
+                relations.kept.append((data, relations.fused.pop(name, fused[name])))
+
+    def _lora_parts(self) -> list[torch.nn.Module]:
+        parts = (_unwrapped(getattr(self, name, None)) for name in self._lora_loadable_modules)
+        return [part for part in parts if part is not None]
 
     def _lora_names(self) -> set[str]:
-        return {name for names in self.get_list_adapters().values() for name in names}
+        return {name for part in self._lora_parts() for name in _names(part)}
 
-    def _lora_weights(self) -> dict[str, float]:
-        """Weight of each active adapter, read from the UNet's layers: `set_adapters` keeps it nowhere else."""
-        unet = getattr(self.unet, "_orig_mod", self.unet)
-        weights: dict[str, float] = {}
-        for module in unet.modules():
-            for name in getattr(module, "active_adapters", ()) if hasattr(module, "scaling") else ():
-                if name in module.scaling:
-                    weight = module.scaling[name] * module.r[name] / module.lora_alpha[name]
-                    weights[name] = max(weight, weights.get(name, weight))
-        return weights
 
-    def _header_of(self, source, kwargs: dict) -> RelationMetadata | None:
-        if str(kwargs.get("weight_name") or "").endswith(PICKLE_SUFFIXES):
-            return None
-        path = Path(source)
-        if path.is_file():
-            return read_relation_metadata(path)
-        name = kwargs.get("weight_name")
-        if name is None and path.is_dir():
-            found = sorted(path.glob("*.safetensors"))
-            name = WEIGHT_NAME if path / WEIGHT_NAME in found or not found else found[0].name
-        hub = {k: kwargs[k] for k in ("cache_dir", "revision", "subfolder", "token", "local_files_only") if k in kwargs}
-        return read_relation_metadata(_get_model_file(source, weights_name=name or WEIGHT_NAME, **hub))
+@dataclass
+class _Relations:
+    """What is known of the RelationLoRAs in a UNet.
+
+    Attributes:
+        headers: by adapter name. fused: weight of each at the moment it was fused.
+        kept: header and weight of those that were fused and then unloaded: no one can take them out again.
+    """
+
+    headers: dict[str, RelationMetadata] = field(default_factory=dict)
+    fused: dict[str, float] = field(default_factory=dict)
+    kept: list[tuple[RelationMetadata, float]] = field(default_factory=list)
+
+
+def _unwrapped(model):
+    return getattr(model, "_orig_mod", model)  # of torch.compile
+
+
+def _names(part: torch.nn.Module) -> set[str]:
+    return set(getattr(part, "peft_config", None) or ())
+
+
+def _layers(part: torch.nn.Module | None) -> Iterator[BaseTunerLayer]:
+    for module in () if part is None else part.modules():
+        if isinstance(module, BaseTunerLayer) and hasattr(module, "scaling"):
+            yield module
+
+
+def _scaling_at_weight_1(layer: BaseTunerLayer, name: str) -> float:
+    """alpha/r, or alpha/√r of a rank-stabilised LoRA; 0 for one that cannot act."""
+    rank = layer.r[name]
+    return layer.lora_alpha[name] / (math.sqrt(rank) if layer.use_rslora.get(name) else rank)
+
+
+def _remove_all_but(part: torch.nn.Module, names: set[str]) -> None:
+    """Remove LoRAs, half loaded ones too; without any left the layers are plain again."""
+    if not names:
+        recurse_remove_peft_layers(part)
+        if hasattr(part, "peft_config"):
+            del part.peft_config
+            part._hf_peft_config_loaded = None
+    for layer in _layers(part):
+        for name in set(layer.scaling) - names:
+            layer.delete_adapter(name)
+    for name in _names(part) - names:
+        del part.peft_config[name]

@@ -1,17 +1,27 @@
-"""Where each object may act: boxes and masks as callers give them → boolean region masks on any attention grid.
+"""Where each object may act: boxes and masks as callers give them → boolean region masks on any attention grid;
+and the header of a RelationLoRA, which may tell boxes.
 
 Shape letters: B batch, N objects, L tokens per object, h w grid, P = h·w positions.
 """
 
+import json
+import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 
+from .relation_files import whole_file
 from .relation_images import read_mask, short_repr
 from .relation_inputs import check_counts, depth, numbers, per_sample
+
+HEADER_KEY = "relationbooth"  # one JSON document in the safetensors header: other tools keep or ignore it whole
 
 
 def region_masks(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -170,3 +180,64 @@ def mask_regions(samples: Sequence[Sequence[torch.Tensor]], height: int, width: 
         for j, mask in enumerate(sample):
             grid[i, j] = shrink_masks(mask, height, width)
     return grid
+
+
+@dataclass
+class RelationMetadata:
+    """What a RelationLoRA's header tells.
+
+    Attributes:
+        relation: short name, e.g. "hug".
+        predicate: words of the prompt that carry the relation, e.g. "is hugging".
+        template: prompt with {0}, {1}, … for the phrases, e.g. "A {0} is hugging a {1}".
+        scale: suggested LoRA weight.
+        layout_prior: mean box of each role, XYXY in [0, 1]; None when unknown.
+    """
+
+    relation: str
+    predicate: str
+    template: str
+    scale: float = 1.0
+    layout_prior: list[list[float]] | None = None
+
+    def __post_init__(self):
+        for name in ("relation", "predicate", "template"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"`{name}` must be a text, got {getattr(self, name)!r}.")
+        if not isinstance(self.scale, (int, float)) or not math.isfinite(self.scale):
+            raise ValueError(f"`scale` must be a finite number, got {self.scale!r}.")
+        for box in self.layout_prior or []:
+            check_box(box)
+
+
+def read_relation_metadata(path: str | Path) -> RelationMetadata | None:
+    """Header of a LoRA file; None when it is not one of ours. Fields of later versions are passed over.
+
+    Raises:
+        ValueError: the file is damaged, or our entry of the header is.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"`{path}` is no intact safetensors file ({error}). Download it again.") from error
+    if HEADER_KEY not in header:
+        return None
+    try:
+        entry = json.loads(header[HEADER_KEY])
+        if not isinstance(entry, dict):
+            raise ValueError(f"it must be an object, got {entry!r}")
+        known = {field.name for field in fields(RelationMetadata)}
+        return RelationMetadata(**{key: value for key, value in entry.items() if key in known})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{path}` has a damaged `{HEADER_KEY}` header ({error}). Download it again.") from error
+
+
+def write_relation_metadata(path: str | Path, metadata: RelationMetadata) -> None:
+    """Add our entry to a LoRA file's header, atomically; tensors and other entries (PEFT's alpha) stay."""
+    with safe_open(path, "pt") as file:
+        header = dict(file.metadata() or {})
+    header[HEADER_KEY] = json.dumps(asdict(metadata))
+    tensors = load_file(path)
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=header)

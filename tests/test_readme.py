@@ -34,14 +34,11 @@ def test_python_blocks_compile(code):
 
 def test_marked_blocks_run():
     pipe = tiny_pipeline()
-    components = pipe.components
-    plain = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler")
     left = np.zeros((64, 64), dtype=bool)
     left[:, :32] = True
     names = {
         # Two steps instead of fifty: the blocks show the call, not the picture.
         "pipe": pipe,
-        "pipe_components": {name: components[name] for name in plain},
         "prompt": "a cat and a bear",
         "cat": photo(0),
         "bear": photo(1),

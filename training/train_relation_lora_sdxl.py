@@ -59,7 +59,8 @@ def load_pipeline(base: BaseOptions, adapter: AdapterOptions, dtype: torch.dtype
     pipe = load_base(base, dtype)
     own = Path(base.pretrained_model_name_or_path) / "relation_adapter"
     source = adapter.relation_adapter or (str(own) if (own / "config.json").is_file() else None)
-    if source is not None and (adapter.relation_adapter or pipe.relation_adapter is None):
+    named = adapter.relation_adapter or adapter.image_encoder or adapter.local_image_encoder
+    if source is not None and (named or pipe.relation_adapter is None):
         local = adapter.local_image_encoder or "auto"
         pipe.load_relation_adapter(
             source,

@@ -61,7 +61,6 @@ def draw_demo(
     metadata = read_relation_metadata(file)
     pipe = RelationBoothPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
-    pipe.load_relation_adapter(folder / "relation_adapter")
     boxes = metadata.layout_prior
     characters = dict(list(characters.items())[: len(boxes)])  # an action needs only the first
     phrases = list(characters)

@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ..relation_files import PICKLE_SUFFIXES, read_checkpoint
+from ..relation_files import PICKLE_SUFFIXES, is_pickle, read_checkpoint
 from ..sheets.png_settings import read_png_settings
 from .file_kinds import foreign_kind
 
@@ -37,7 +37,7 @@ def summary(path: str | Path) -> dict[str, Any]:
     kind = foreign_kind(path)
     if kind is None and path.suffix.lower() == ".safetensors":
         return _safetensors(path)
-    if kind is None and path.suffix.lower() in PICKLE_SUFFIXES:
+    if kind is None and is_pickle(path):
         return _checkpoint(path, read_checkpoint(path))
     kinds = f"a folder, .png, .safetensors or {', '.join(PICKLE_SUFFIXES)}"
     raise ValueError(f"`{path}` must be {kinds}, got {kind or repr(path.suffix)}.")

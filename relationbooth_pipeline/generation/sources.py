@@ -14,7 +14,8 @@ from transformers import CLIPTokenizer
 
 from .. import miniature
 from ..pipeline import RelationBoothPipeline
-from ..relation_lora import WEIGHT_NAME, read_relation_metadata
+from ..relation_files import find_lora_file
+from ..relation_regions import read_relation_metadata
 from .checks import MAX_LORA_WEIGHT, check_number, check_source
 from .settings import GenerationSettings
 
@@ -75,9 +76,10 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
     dtype = DTYPES.get(settings.dtype) or (torch.float32 if device == "cpu" else torch.float16)
     single_file = Path(settings.model).is_file()
     load = RelationBoothPipeline.from_single_file if single_file else RelationBoothPipeline.from_pretrained
-    pipe = _loaded(
-        f"the model `{settings.model}`", load, settings.model, **{"torch_dtype" if single_file else "dtype": dtype}
-    )
+    options = {"torch_dtype" if single_file else "dtype": dtype}
+    if settings.adapter is not None and not single_file:
+        options["relation_adapter"] = None  # the model's own is not wanted
+    pipe = _loaded(f"the model `{settings.model}`", load, settings.model, **options)
     if settings.adapter == "none":
         pipe.unload_relation_adapter()
     elif settings.adapter is not None:
@@ -92,7 +94,7 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
         raise ValueError(f"`--image` needs an adapter, and `{settings.model}` brings none. Name one with `--adapter`.")
     names = [f"lora_{i}" for i in range(len(settings.lora))]
     for name, (source, _) in zip(names, settings.lora):
-        _loaded(f"the LoRA `{source}`", pipe.load_lora_weights, *_lora_arguments(source), adapter_name=name)
+        _loaded(f"the LoRA `{source}`", pipe.load_lora_weights, str(lora_file(source) or source), adapter_name=name)
     if names:
         pipe.set_adapters(names, [weight for _, weight in settings.lora])
     if OFFLOADS[settings.offload]:
@@ -167,22 +169,7 @@ def _loaded(what: str, load: Callable[..., Any], *args: Any, **kwargs: Any) -> A
 
 def lora_file(source: str) -> Path | None:
     """The file of a local LoRA; None for a repository."""
-    path = Path(source)
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        return None
-    found = [path / WEIGHT_NAME] if (path / WEIGHT_NAME).is_file() else sorted(path.glob("*.safetensors"))
-    if len(found) != 1:
-        raise ValueError(
-            f"`--lora`: the folder `{path}` must hold one .safetensors file, got {len(found)}. Name the file."
-        )
-    return found[0]
-
-
-def _lora_arguments(source: str) -> list[str]:
-    file = lora_file(source)
-    return [str(file or source)]
+    return find_lora_file(source, only=True) if Path(source).exists() else None
 
 
 def _suggested_scale(source: str) -> float:

@@ -2,12 +2,16 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from relationbooth_pipeline import (
     LocalImageEncoder,
+    RelationAdapter,
+    adapter_from_released,
     local_encoder_from_open_clip,
 )
-from tests.tiny import tiny_vision
+from relationbooth_pipeline.relation_files import read_checkpoint
+from tests.tiny import tiny_pipeline, tiny_unet, tiny_vision
 
 
 def open_clip_form(encoder: LocalImageEncoder) -> dict:
@@ -48,3 +52,55 @@ def test_clipselfs_checkpoint_converts():
     checkpoint["state_dict"].pop("module.visual.ln_post.bias")
     with pytest.raises(ValueError, match="1 missing .*post_layernorm.bias"):
         local_encoder_from_open_clip(checkpoint, head_width=8)
+
+
+def released_form(adapter: RelationAdapter, unet) -> dict:
+    """An adapter in the form of MS-Diffusion's file, written by hand for the tests."""
+    state = adapter.state_dict()
+    names = {
+        "query_proj.": "latent_proj.",
+        "query_norm.": "latent_norm.",
+        "attention.norm_tokens": "0.norm1",
+        "attention.norm_queries": "0.norm2",
+        "attention.": "0.",
+        "feed_forward.": "1.",
+    }
+    image_proj, projections = {}, {}
+    order = [name.removesuffix(".processor") for name in unet.attn_processors]
+    for key, value in state.items():
+        if key.startswith("resampler."):
+            name = key.removeprefix("resampler.")
+            if name.startswith(("layers.", "query_")):
+                for ours, theirs in names.items():
+                    if ours in name:
+                        name = name.replace(ours, theirs)
+                        break
+            image_proj[name] = value
+        elif key.startswith("layers."):
+            _, path, matrix, _ = key.split(".")
+            projections[f"{order.index(path.replace('-', '.'))}.{matrix}_ip.weight"] = value
+    return {"image_proj": image_proj, "ms_adapter": projections, "dummy_image_tokens": state["background_tokens"]}
+
+
+def flattened(groups: dict) -> dict:
+    flat = {"dummy_image_tokens": groups["dummy_image_tokens"]}
+    for name in ("image_proj", "ms_adapter"):
+        flat |= {f"{name}.{key}": value.contiguous() for key, value in groups[name].items()}
+    return flat
+
+
+@pytest.mark.parametrize("kind", ["bin", "safetensors", "adapter group"])
+def test_ms_diffusions_file_loads_directly(tmp_path, kind):
+    pipe = tiny_pipeline()
+    groups = released_form(pipe.relation_adapter, pipe.unet)
+    name = "ms_adapter.safetensors" if kind == "safetensors" else "ms_adapter.bin"
+    if kind == "adapter group":
+        groups["adapter"] = groups.pop("ms_adapter")
+    if kind == "safetensors":
+        save_file(flattened(groups), tmp_path / name)
+    else:
+        torch.save(groups, tmp_path / name)
+    # The tests' head width is not the released one, so the conversion is called with it.
+    adapter = adapter_from_released(read_checkpoint(tmp_path / name), tiny_unet(), dim_head=8)
+    for key, value in pipe.relation_adapter.state_dict().items():
+        assert torch.equal(adapter.state_dict()[key], value), key

@@ -9,10 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from relationbooth_pipeline import (
     LocalImageEncoder,
-    RelationAdapter,
     adapter_from_released,
 )
-from relationbooth_pipeline.relation_files import read_checkpoint
+from tests.relationbooth_pipeline.test_relation_conversion import released_form
 from tests.relationbooth_pipeline.whole.test_pipeline_call import TWO, generate
 from tests.tiny import photo, tiny_adapter, tiny_pipeline, tiny_unet, tiny_vision
 
@@ -23,41 +22,6 @@ def saved(tmp_path_factory):
     pipe, folder = tiny_pipeline(), tmp_path_factory.mktemp("saved") / "adapter"
     pipe.save_relation_adapter(folder)
     return pipe, folder
-
-
-def released_form(adapter: RelationAdapter, unet) -> dict:
-    """An adapter in the form of MS-Diffusion's file, written by hand for the tests."""
-    state = adapter.state_dict()
-    names = {
-        "query_proj.": "latent_proj.",
-        "query_norm.": "latent_norm.",
-        "attention.norm_tokens": "0.norm1",
-        "attention.norm_queries": "0.norm2",
-        "attention.": "0.",
-        "feed_forward.": "1.",
-    }
-    image_proj, projections = {}, {}
-    order = [name.removesuffix(".processor") for name in unet.attn_processors]
-    for key, value in state.items():
-        if key.startswith("resampler."):
-            name = key.removeprefix("resampler.")
-            if name.startswith(("layers.", "query_")):
-                for ours, theirs in names.items():
-                    if ours in name:
-                        name = name.replace(ours, theirs)
-                        break
-            image_proj[name] = value
-        elif key.startswith("layers."):
-            _, path, matrix, _ = key.split(".")
-            projections[f"{order.index(path.replace('-', '.'))}.{matrix}_ip.weight"] = value
-    return {"image_proj": image_proj, "ms_adapter": projections, "dummy_image_tokens": state["background_tokens"]}
-
-
-def flattened(groups: dict) -> dict:
-    flat = {"dummy_image_tokens": groups["dummy_image_tokens"]}
-    for name in ("image_proj", "ms_adapter"):
-        flat |= {f"{name}.{key}": value.contiguous() for key, value in groups[name].items()}
-    return flat
 
 
 def test_loading_a_saved_adapter_gives_the_same_pictures(saved):
@@ -84,7 +48,7 @@ def test_an_adapter_in_a_saved_pipeline_brings_its_encoders(saved, tmp_path, mon
                 shutil.copyfile(file, tmp_path / "cache" / path)
         return str(tmp_path / "cache")
 
-    monkeypatch.setattr("relationbooth_pipeline.relation_loaders.snapshot_download", download)
+    monkeypatch.setattr("relationbooth_pipeline.relation_image_encoder.snapshot_download", download)
     fresh = tiny_pipeline(adapter=False)
     fresh.load_relation_adapter("someone/whole", subfolder="relation_adapter")
     assert torch.equal(generate(fresh, **TWO), expected)
@@ -144,23 +108,6 @@ def test_an_adapter_without_its_encoder_is_not_saved(saved, tmp_path):
     finally:
         pipe.register_modules(image_prompt_encoder=encoder)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("kind", ["bin", "safetensors", "adapter group"])
-def test_ms_diffusions_file_loads_directly(saved, tmp_path, kind):
-    pipe, folder = saved
-    groups = released_form(pipe.relation_adapter, pipe.unet)
-    name = "ms_adapter.safetensors" if kind == "safetensors" else "ms_adapter.bin"
-    if kind == "adapter group":
-        groups["adapter"] = groups.pop("ms_adapter")
-    if kind == "safetensors":
-        save_file(flattened(groups), tmp_path / name)
-    else:
-        torch.save(groups, tmp_path / name)
-    # The tests' head width is not the released one, so the conversion is called with it.
-    adapter = adapter_from_released(read_checkpoint(tmp_path / name), tiny_unet(), dim_head=8)
-    for key, value in pipe.relation_adapter.state_dict().items():
-        assert torch.equal(adapter.state_dict()[key], value), key
 
 
 def test_a_released_file_is_read_by_name_only(saved, tmp_path):

@@ -9,7 +9,6 @@ import torch
 from transformers import CLIPTextConfig, CLIPVisionConfig
 
 from relationbooth_pipeline import RelationAdapter
-from relationbooth_pipeline.relation_loaders import check_widths
 from relationbooth_pipeline.relation_resampler import LOCAL_INJECTIONS, LocalTokenResampler
 
 from ..common.loop_arguments import (
@@ -231,4 +230,4 @@ def check_before_loading(run: RelationAdapterOptions) -> None:
         adapter = RelationAdapter(
             {**widths, "phrase_embeddings_dim": text.hidden_size, **resampler}, layer_widths={}, **fields
         )
-    check_widths(adapter, *(config and SimpleNamespace(config=config) for config in (image, local)))
+    adapter.check_encoders(*(config and SimpleNamespace(config=config) for config in (image, local)))

@@ -7,6 +7,8 @@ from diffusers import (
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
+    StableDiffusionXLPAGPipeline,
     StableDiffusionXLPipeline,
 )
 from diffusers.models.attention_processor import AttnProcessor2_0
@@ -66,13 +68,31 @@ def test_from_pipe_shares_weights_and_keeps_the_dtype(pipe):
     assert other.unet is pipe.unet is back.unet
     assert pipe.unet.dtype == back.unet.dtype == torch.bfloat16
     assert back.relation_adapter is None  # an image-to-image pipeline has no such component to hand on
+    pipe.set_image_prompt_scale([0.3, 0.9])
     again = type(pipe).from_pipe(pipe)
+    assert again._image_prompt_scale == [0.3, 0.9]
     assert again.relation_adapter is pipe.relation_adapter and again.unet.dtype == torch.bfloat16
 
 
-def test_components_of_a_pipeline_without_adapter_fit_other_pipelines():
-    pipe = tiny_pipeline(adapter=False)
-    assert StableDiffusionXLImg2ImgPipeline(**pipe.components).unet is pipe.unet
+@pytest.mark.parametrize("adapter", [True, False])
+def test_sdxl_components_fit_other_pipelines(adapter):
+    pipe = tiny_pipeline(adapter=adapter)
+    controlnet = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(8, 8, 8, 8))
+    others = [
+        other(**pipe.sdxl_components)
+        for other in (
+            StableDiffusionXLPipeline,
+            StableDiffusionXLImg2ImgPipeline,
+            StableDiffusionXLInpaintPipeline,
+            StableDiffusionXLInstructPix2PixPipeline,
+            StableDiffusionXLPAGPipeline,
+        )
+    ]
+    others.append(StableDiffusionXLControlNetPipeline(**pipe.sdxl_components, controlnet=controlnet))
+    assert all(other.unet is pipe.unet and other.text_encoder is pipe.text_encoder for other in others)
+    assert type(pipe)(**pipe.components).relation_adapter is pipe.relation_adapter
+    if not adapter:
+        assert StableDiffusionXLImg2ImgPipeline(**pipe.components).unet is pipe.unet
 
 
 def test_conditioning_holds_no_graph(pipe):
@@ -93,7 +113,6 @@ def test_ip_adapter_works_while_no_image_prompts_are_given(pipe):
     with pytest.raises(ValueError, match="IPAdapterAttnProcessor2_0, which would ignore `image_prompts`"):
         generate(pipe, **TWO)
     pipe.unload_ip_adapter()
-    pipe.enable_parallel_attention()
     assert torch.equal(generate(pipe), plain) and torch.equal(generate(pipe, **TWO), ours)
 
 
@@ -155,6 +174,21 @@ def test_the_adapter_can_be_loaded_into_an_offloaded_pipeline(pipe, tmp_path):
     fresh.load_relation_adapter(tmp_path / "adapter")
     assert hasattr(fresh.relation_adapter, "_hf_hook")
     torch.testing.assert_close(generate(fresh, **TWO), generate(pipe, **TWO))
+
+
+@pytest.mark.parametrize("options", [{"offload_type": "leaf_level"}, {"num_blocks_per_group": 1}])
+@pytest.mark.parametrize("excluded", [None, "relation_adapter"])
+def test_an_adapter_that_is_loaded_later_is_group_offloaded_like_the_rest(pipe, tmp_path, options, excluded):
+    pipe.save_relation_adapter(tmp_path / "adapter")
+    late = tiny_pipeline(adapter=False)
+    late.enable_group_offload(torch.device("cpu"), **options, exclude_modules=excluded)
+    late.load_relation_adapter(tmp_path / "adapter")
+    models = {name: part for name, part in late.components.items() if isinstance(part, torch.nn.Module)}
+    hooked = {name for name in models if any(hasattr(m, "_diffusers_hook") for m in models[name].modules())}
+    assert hooked == models.keys() - {excluded}
+    torch.testing.assert_close(generate(late, **TWO), generate(pipe, **TWO))
+    late.load_relation_adapter(tmp_path / "adapter", image_encoder=late.image_prompt_encoder)  # hooked already
+    torch.testing.assert_close(generate(late, **TWO), generate(pipe, **TWO))
 
 
 def graphs(depth: int, whole: bool) -> int:

@@ -1,16 +1,25 @@
 """One pipeline, several doors: pip, folder, a saved pipeline."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    AutoPipelineForImage2Image,
+    AutoPipelineForText2Image,
+    DiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
+)
+from diffusers.utils import logging
 
 import relationbooth_pipeline
 from relationbooth_pipeline import RelationBoothPipeline
 from tests.relationbooth_pipeline.whole.test_pipeline_call import TWO, generate
-from tests.tiny import tiny_components, tiny_pipeline
+from tests.tiny import tiny_components, tiny_pipeline, tiny_vision
 
 FOLDER = relationbooth_pipeline.__path__[0]
 
@@ -64,10 +73,86 @@ def test_folder_door_needs_consent(base, fresh_modules):
         DiffusionPipeline.from_pretrained(base[0], custom_pipeline=FOLDER)
 
 
-def test_a_saved_pipeline_loads_through_the_pip_door(base, tmp_path):
-    pipe = tiny_pipeline()
-    pipe.save_pretrained(tmp_path)
-    assert torch.equal(picture(RelationBoothPipeline.from_pretrained(tmp_path)), base[2])
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    tiny_pipeline().save_pretrained(folder := tmp_path_factory.mktemp("saved"))
+    return folder
+
+
+def test_a_saved_pipeline_loads_through_the_pip_door(base, saved, warnings_of_diffusers):
+    assert torch.equal(picture(RelationBoothPipeline.from_pretrained(saved)), base[2])
+    assert not warnings_of_diffusers.messages
+
+
+@pytest.mark.parametrize(
+    "door, expected",
+    [
+        (DiffusionPipeline, StableDiffusionXLPipeline),
+        (StableDiffusionXLPipeline, StableDiffusionXLPipeline),
+        (StableDiffusionXLImg2ImgPipeline, StableDiffusionXLImg2ImgPipeline),
+        (AutoPipelineForText2Image, StableDiffusionXLPipeline),
+        (AutoPipelineForImage2Image, StableDiffusionXLImg2ImgPipeline),
+    ],
+)
+def test_to_stock_doors_a_saved_pipeline_is_sdxl_and_they_say_what_to_call(
+    door, expected, saved, warnings_of_diffusers
+):
+    pipe = door.from_pretrained(saved)
+    assert type(pipe) is expected
+    assert "relationbooth_pipeline.RelationBoothPipeline.from_pretrained" in warnings_of_diffusers.text
+    if expected is StableDiffusionXLPipeline:
+        pipe.set_progress_bar_config(disable=True)
+        assert torch.equal(generate(pipe), generate(tiny_pipeline(adapter=False)))
+
+
+@pytest.fixture
+def warnings_of_diffusers(caplog):
+    logger = logging.get_logger("diffusers")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_a_saved_pipeline_is_saved_again_as_it_was(saved, tmp_path):
+    RelationBoothPipeline.from_pretrained(saved).save_pretrained(tmp_path)
+    indexes = [json.loads((folder / "model_index.json").read_text(encoding="utf-8")) for folder in (saved, tmp_path)]
+    for index in indexes:
+        index.pop("_name_or_path", None)
+    assert indexes[0] == indexes[1]
+
+
+def test_a_copied_class_is_saved_for_its_own_door(base, tmp_path, fresh_modules):
+    sdxl, adapter, expected = base
+    pipe = DiffusionPipeline.from_pretrained(sdxl, custom_pipeline=FOLDER, trust_remote_code=True)
+    pipe.load_relation_adapter(adapter)
+    pipe.save_pretrained(tmp_path / "saved")
+    again = DiffusionPipeline.from_pretrained(tmp_path / "saved", custom_pipeline=FOLDER, trust_remote_code=True)
+    assert torch.equal(picture(again), expected)
+
+
+@pytest.fixture(scope="module")
+def beside(base, tmp_path_factory):
+    """A plain SDXL folder with an adapter beside its components, as the miniature's is."""
+    folder = tmp_path_factory.mktemp("beside") / "model"
+    shutil.copytree(base[0], folder)
+    shutil.copytree(base[1], folder / "relation_adapter")
+    return folder
+
+
+def test_an_adapter_beside_the_components_comes_along(base, beside):
+    assert torch.equal(picture(RelationBoothPipeline.from_pretrained(beside)), base[2])
+    half = RelationBoothPipeline.from_pretrained(beside, dtype=torch.float16)
+    assert half.relation_adapter.dtype == half.image_prompt_encoder.dtype == torch.float16
+    assert type(DiffusionPipeline.from_pretrained(beside)) is StableDiffusionXLPipeline
+
+
+def test_an_adapter_beside_the_components_is_declined_by_name(beside):
+    pipe = RelationBoothPipeline.from_pretrained(beside, relation_adapter=None)
+    assert pipe.relation_adapter is None and pipe.image_prompt_encoder is None
+    encoder = tiny_vision(seed=9)
+    pipe = RelationBoothPipeline.from_pretrained(beside, image_prompt_encoder=encoder, local_image_encoder=None)
+    assert pipe.image_prompt_encoder is encoder and pipe.local_image_encoder is None
+    assert pipe.relation_adapter is not None
 
 
 def test_only_one_pipeline_class_is_visible():

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
 
 from relationbooth_pipeline import LocalImageEncoder
-from tests.relationbooth_pipeline.test_relation_loaders import released_form
+from tests.relationbooth_pipeline.test_relation_conversion import released_form
 from tests.relationbooth_pipeline.test_relation_lora import FILE, make_lora
 from tests.relationbooth_pipeline.whole.test_pipeline_call import TWO, generate
 from tests.tiny import tiny_adapter, tiny_pipeline, tiny_text_config, tiny_tokenizer, tiny_unet, tiny_vision
