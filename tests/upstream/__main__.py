@@ -4,8 +4,8 @@
     git clone --branch v0.42.1 https://github.com/huggingface/diffusers
     python -m tests.upstream diffusers
 
-The tests of another version than the installed one run too, but more of them fail, on both pipelines. `--offline` replaces
-their tokenizer by a tiny one of ours, so tests that compare recorded numbers fail on both.
+The tests of another version than the installed one run too, but more of them fail, on both pipelines. `--offline`
+replaces their tokenizer by a tiny one of ours, so tests that compare recorded numbers fail on both.
 """
 
 import argparse
