@@ -4,6 +4,7 @@ Shape letters: B rows of one role, P positions, S image tokens of a sample, D la
 """
 
 import math
+from types import MethodType
 from typing import Any
 
 import torch
@@ -173,6 +174,8 @@ def install_parallel_attention(unet: torch.nn.Module) -> None:
         unet.get_submodule(path).set_processor(processor)
     if open_conditioning not in unet._forward_pre_hooks.values():
         unet.register_forward_pre_hook(open_conditioning, with_kwargs=True)
+    # Diffusers' method refuses processors that are not its own. A bound method follows its UNet through a deep copy.
+    unet.set_default_attn_processor = MethodType(_set_default_attn_processor, unet)
 
 
 def remove_parallel_attention(unet: torch.nn.Module) -> None:
@@ -180,10 +183,18 @@ def remove_parallel_attention(unet: torch.nn.Module) -> None:
     for attn in _parallel_layers(unet).values():
         attn.set_processor(AttnProcessor2_0())
     unet = getattr(unet, "_orig_mod", unet)
+    vars(unet).pop("set_default_attn_processor", None)
     for number, hook in list(unet._forward_pre_hooks.items()):
         if hook is open_conditioning:
             del unet._forward_pre_hooks[number]
             unet._forward_pre_hooks_with_kwargs.pop(number, None)
+
+
+def _set_default_attn_processor(unet: torch.nn.Module) -> None:
+    """As in diffusers, for self-attention; text cross-attention goes on reading image prompts."""
+    remove_parallel_attention(unet)
+    unet.set_default_attn_processor()
+    install_parallel_attention(unet)
 
 
 def open_conditioning(unet: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict] | None:

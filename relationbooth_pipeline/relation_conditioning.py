@@ -10,7 +10,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 
-from .relation_attention import install_parallel_attention, layer_scales, prepare_parallel_attention
+from .relation_attention import layer_scales, prepare_parallel_attention
 from .relation_image_encoder import RelationEncodingMixin
 from .relation_inputs import (
     EncodedImagePrompts,
@@ -160,12 +160,6 @@ class RelationConditioningMixin(RelationEncodingMixin):
         if prior:
             logger.warning(f"the layout prior is for {len(prior)} objects, not {count}: they are placed side by side.")
         return side_by_side(count)
-
-    def set_attention_slice(self, slice_size: str | int | None) -> None:
-        """As in diffusers, for self-attention: image prompts are read beside the text, a small part of the memory."""
-        super().set_attention_slice(slice_size)
-        if self.relation_adapter is not None:
-            install_parallel_attention(self.unet)
 
     def _condition(self, inputs: ImagePromptInputs, drawing: Drawing) -> ImagePromptKwargs:
         self.check_adapter()

@@ -183,6 +183,18 @@ class RelationAdapterLoaderMixin:
         """Install our attention processors again, after something else replaced them."""
         install_parallel_attention(self.unet)
 
+    def set_attention_slice(self, slice_size: str | int | None) -> None:
+        """As in diffusers, for self-attention; text cross-attention, a small part of the memory, stays whole."""
+        super().set_attention_slice(slice_size)
+        if self.relation_adapter is not None:
+            install_parallel_attention(self.unet)
+
+    def fuse_qkv_projections(self, unet: bool = True, vae: bool = True) -> None:
+        """As in diffusers, for self-attention; text cross-attention keeps the projections that its queries share."""
+        super().fuse_qkv_projections(unet=unet, vae=vae)
+        if unet and self.relation_adapter is not None:
+            install_parallel_attention(self.unet)
+
     def set_image_prompt_scale(self, scale: float | list[float]) -> None:
         """γ used when a call gives none: one number, or one per object."""
         self._image_prompt_scale = scale

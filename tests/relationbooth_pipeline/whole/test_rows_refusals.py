@@ -1,5 +1,7 @@
 """Conditioning that does not fit the call is refused with numbers, never applied to other rows or places."""
 
+import copy
+
 import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
@@ -119,10 +121,24 @@ def test_attention_slicing_leaves_image_prompts_alone(pipe):
     torch.testing.assert_close(generate(pipe, **TWO), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_fused_projections_are_refused_and_unfusing_works(pipe):
-    expected = generate(pipe, **TWO)
+def test_fused_projections_and_default_processors_leave_image_prompts_alone(pipe):
+    expected, plain = generate(pipe, **TWO), generate(pipe)
     pipe.fuse_qkv_projections()
-    with pytest.raises(ValueError, match="FusedAttnProcessor2_0, which would ignore"):
-        generate(pipe, **TWO)
+    assert any("Fused" in type(p).__name__ for p in pipe.unet.attn_processors.values())
+    torch.testing.assert_close(generate(pipe, **TWO), expected, atol=1e-4, rtol=1e-4)
     pipe.unfuse_qkv_projections()
     torch.testing.assert_close(generate(pipe, **TWO), expected, atol=1e-4, rtol=1e-4)
+    for unet in (pipe.unet, copy.deepcopy(pipe.unet)):
+        unet.set_default_attn_processor()
+        found = generate(type(pipe)(**{**pipe.components, "unet": unet}), **TWO)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    pipe.unload_relation_adapter()
+    pipe.unet.set_default_attn_processor()
+    torch.testing.assert_close(generate(pipe), plain, atol=1e-4, rtol=1e-4)
+    assert "set_default_attn_processor" not in vars(pipe.unet)
+
+
+def test_projections_fused_in_the_unet_itself_are_refused(pipe):
+    pipe.unet.fuse_qkv_projections()
+    with pytest.raises(ValueError, match="FusedAttnProcessor2_0, which would ignore"):
+        generate(pipe, **TWO)
