@@ -1,5 +1,6 @@
 """How many graphs `torch.compile` builds: it must not grow with the number of layers."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,12 +14,12 @@ class CountingBackend:
     def __init__(self):
         self.graphs = 0
 
-    def __call__(self, module: torch.fx.GraphModule, example_inputs):
+    def __call__(self, module: torch.fx.GraphModule, example_inputs: list) -> Callable:
         self.graphs += 1
         return module.forward
 
 
-def graph_count(layers: tuple[int, ...], image_prompts: int | None, device="cpu") -> int:
+def graph_count(layers: tuple[int, ...], image_prompts: int | None, device: torch.device | str = "cpu") -> int:
     """Graphs that a guided step needs after `unet.compile_repeated_blocks()`.
 
     Args:
@@ -43,7 +44,9 @@ def graph_count(layers: tuple[int, ...], image_prompts: int | None, device="cpu"
     return backend.graphs
 
 
-def count_by_depth(depths=(1, 2, 4), image_prompts: int = 2, device="cpu") -> dict[str, dict[int, int]]:
+def count_by_depth(
+    depths: Sequence[int] = (1, 2, 4), image_prompts: int = 2, device: torch.device | str = "cpu"
+) -> dict[str, dict[int, int]]:
     """{"plain" or "ours": {transformer layers of every attention block: graphs}}."""
     variants = {"plain": None, "ours": image_prompts}
     return {

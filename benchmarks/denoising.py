@@ -49,7 +49,7 @@ DENSE_SIDE = 896  # pixels; input of the local image encoder
 WARM_UP = 2  # runs: the first allocates, the second settles
 
 
-def measure_steps(name: str, rounds: int | None, device, dtype: torch.dtype | None = None) -> dict:
+def measure_steps(name: str, rounds: int | None, device: torch.device | str, dtype: torch.dtype | None = None) -> dict:
     """Times, ratios and memory of every variant at one size.
 
     Args:
@@ -104,7 +104,13 @@ def verdicts(seconds: dict[str, list[float]]) -> list[Verdict]:
 
 
 @torch.no_grad()
-def measure_encoders(device, dtype, rounds: int = 1, config: dict = CLIP_BIG_G, side: int = DENSE_SIDE) -> dict:
+def measure_encoders(
+    device: torch.device | str,
+    dtype: torch.dtype | None,
+    rounds: int = 1,
+    config: dict = CLIP_BIG_G,
+    side: int = DENSE_SIDE,
+) -> dict:
     """Seconds and bytes per image prompt of the image encoder and of the local image encoder, with random weights.
 
     Returns:
@@ -157,7 +163,7 @@ def print_steps(console: Console, report: dict) -> None:
         console.print(f"  {verdict}", highlight=False, markup=False)
 
 
-def environment(device) -> dict:
+def environment(device: torch.device | str) -> dict:
     """What the figures depend on."""
     name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else platform.processor() or "CPU"
     return {
@@ -208,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
             console.print(f"compiled graphs by transformer layers per block, {name}: {told}", highlight=False)
     if options.output:
         text = json.dumps(report, indent=1, default=lambda v: {**v.__dict__, "ratio": vars(v.ratio), "verdict": v.word})
-        options.output.write_text(text + "\n")
+        options.output.write_text(text + "\n", encoding="utf-8")
     full = [size for size in report["sizes"] if size["size"] == "full"]
     return int(any(verdict.missed for size in full for verdict in size["verdicts"]))
 

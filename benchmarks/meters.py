@@ -18,7 +18,7 @@ class Meter:
         device: the CPU or a CUDA device.
     """
 
-    def __init__(self, device):
+    def __init__(self, device: torch.device | str):
         self.device = torch.device(device)
 
     def _finish(self) -> None:
@@ -51,12 +51,12 @@ class Meter:
 def _reset_resident_peak() -> None:
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
-        clear.write_text("5")  # resets VmHWM alone; Linux, proc(5)
+        clear.write_text("5", encoding="utf-8")  # resets VmHWM alone; Linux, proc(5)
 
 
 def _resident_peak() -> int:
     """Peak resident bytes since the reset; since the process began where there is no /proc."""
     status = Path("/proc/self/status")
     if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * KIB
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))[1]) * KIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB

@@ -76,7 +76,7 @@ def step_bytes(name: str, latent: int, gradient_checkpointing: bool) -> int:
     return peak_allocated(build)
 
 
-def measure(name: str, rounds: int, device, dtype: torch.dtype | None) -> dict:
+def measure(name: str, rounds: int, device: torch.device | str, dtype: torch.dtype | None) -> dict:
     """Times and verdicts at one size."""
     comparison, meter = TrainingComparison(name, device, dtype), Meter(device)
     runs = comparison.runs()
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         report["sizes"].append(entry)
     if options.output:
         text = json.dumps(report, indent=1, default=lambda v: {**v.__dict__, "ratio": vars(v.ratio), "verdict": v.word})
-        options.output.write_text(text + "\n")
+        options.output.write_text(text + "\n", encoding="utf-8")
     return int(missed)
 
 

@@ -75,7 +75,7 @@ ENCODERS = {
 class TrainingComparison:
     """One triplet and the models that train on it, at one size, with random weights."""
 
-    def __init__(self, name: str, device, dtype: torch.dtype | None = None, seed: int = 0):
+    def __init__(self, name: str, device: torch.device | str, dtype: torch.dtype | None = None, seed: int = 0):
         torch.manual_seed(seed)
         size, encoders = SIZES[name], ENCODERS[name]
         self.resolution, self.dtype, self.device = encoders.resolution, dtype or size.dtype, torch.device(device)
@@ -127,7 +127,7 @@ class TrainingComparison:
         }
 
 
-def add_lora(unet) -> None:
+def add_lora(unet: UNet2DConditionModel) -> None:
     """A RelationLoRA in float32 on a frozen UNet, as the training script adds it."""
     unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=lora_target_modules(unet)))
 

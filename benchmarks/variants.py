@@ -3,9 +3,10 @@
 Shape letters: B batch, N objects, T image tokens, E vision width, C context width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
@@ -99,7 +100,7 @@ SIZES = {
 
 
 @contextmanager
-def built_in(dtype: torch.dtype, device):
+def built_in(dtype: torch.dtype, device: torch.device | str) -> Iterator[None]:
     """Modules made inside have this dtype and device from the start; full SDXL would not fit twice."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -118,7 +119,7 @@ def sharing(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     return twin.eval().requires_grad_(False)
 
 
-def tensor_bytes(value) -> int:
+def tensor_bytes(value: Any) -> int:
     """Bytes of all tensors in modules, tensors, and nested containers of them."""
     if isinstance(value, torch.nn.Module):
         return sum(p.nbytes for p in [*value.parameters(), *value.buffers()])
@@ -141,7 +142,14 @@ class Comparison:
         dtype: instead of the size's own.
     """
 
-    def __init__(self, size: Size, device="cpu", image_prompts=(2, 8), dtype: torch.dtype | None = None, seed: int = 0):
+    def __init__(
+        self,
+        size: Size,
+        device: torch.device | str = "cpu",
+        image_prompts: Sequence[int] = (2, 8),
+        dtype: torch.dtype | None = None,
+        seed: int = 0,
+    ):
         torch.manual_seed(seed)
         self.size, self.device, self.dtype = size, torch.device(device), dtype or size.dtype
         with built_in(self.dtype, self.device):

@@ -56,7 +56,7 @@ def export(
         pipe.save_pretrained(fresh)
         for name in CODE:
             shutil.copy(PACKAGE / name, fresh)
-        index = json.loads((fresh / "model_index.json").read_text())
+        index = json.loads((fresh / "model_index.json").read_text(encoding="utf-8"))
         index["_class_name"] = ["pipeline", RelationBoothPipeline.__name__]
         index.pop(LOAD_WITH[0])  # the folder brings the class itself
         for component, (module, name) in COMPONENTS.items():
@@ -65,8 +65,8 @@ def export(
             # A name of its own: all code is copied into one folder, where it must not replace the module.
             index[component][0] = f"component_{component}"
             code = COMPONENT_CODE.format(module=module, name=name)
-            (fresh / component / f"component_{component}.py").write_text(code)
-        (fresh / "model_index.json").write_text(json.dumps(index, indent=2))
+            (fresh / component / f"component_{component}.py").write_text(code, encoding="utf-8")
+        (fresh / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
         if relation_loras is not None:
             shutil.copytree(relation_loras, fresh / "relation_loras")
         shutil.copy(CARDS / card / "README.md", fresh)

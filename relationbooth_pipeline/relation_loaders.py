@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
@@ -35,7 +36,7 @@ class RelationAdapterLoaderMixin:
     _group_offload: dict | None = None  # what `enable_group_offload` was called with
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> DiffusionPipeline:
         """As in diffusers. A local folder that holds `relation_adapter/` beside the components, without listing it in
         `model_index.json`, brings that adapter, too, unless `relation_adapter=` is passed (None: without one)."""
         pipe = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
@@ -48,7 +49,7 @@ class RelationAdapterLoaderMixin:
         return pipe
 
     @classmethod
-    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs):
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> DiffusionPipeline:
         """As in diffusers, but the weights keep their dtype: the default would cast the shared ones to float32. γ of
         `set_image_prompt_scale` comes along; so do LoRAs and their layout priors, as part of the UNet."""
         if "torch_dtype" not in kwargs:
@@ -77,7 +78,7 @@ class RelationAdapterLoaderMixin:
             fresh.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod
-    def load_config(cls, *args, **kwargs):
+    def load_config(cls, *args: Any, **kwargs: Any) -> dict | tuple:
         """As in diffusers, without our hint to other classes."""
         config = super().load_config(*args, **kwargs)
         (config[0] if isinstance(config, tuple) else config).pop(LOAD_WITH[0], None)

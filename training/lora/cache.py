@@ -109,7 +109,7 @@ def encode_prompts(pipe: RelationBoothPipeline, triplet: Triplet, resolution: in
     )
 
 
-def predicate_span(pipe, triplet: Triplet) -> tuple[int, int]:
+def predicate_span(pipe: RelationBoothPipeline, triplet: Triplet) -> tuple[int, int]:
     """[start, end) of the predicate among the tokens of the prompt that the text encoders read.
 
     Raises:

@@ -71,12 +71,12 @@ def neutral_config(path):
 
     transformers loads a model in its config's dtype, diffusers in float32: the parts would not fit together.
     """
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     origin = config.pop("_name_or_path", None)
     if config.get("dtype") not in (None, "float32"):
         config["dtype"], origin = "float32", True
     if origin is not None:
-        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def halve(path):
