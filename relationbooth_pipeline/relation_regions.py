@@ -30,13 +30,14 @@ def region_masks(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
         cell (r, c) belongs to a box  ⇔  ⌊x0·w⌋ ≤ c < ⌈x1·w⌉  and  ⌊y0·h⌋ ≤ r < ⌈y1·h⌉        (golden case `attention`)
 
     Args:
-        boxes: XYXY in [0, 1], origin top left, (..., 4). An all-zero box covers nothing, one of positive area a cell
-            at least.
+        boxes: XYXY in [0, 1], origin top left, (..., 4). A box without area, zeros for one, covers nothing, one of
+            positive area a cell at least.
         height, width: grid size in cells.
     Returns:
         bool, (..., h, w).
     Departs from the reference: height and width are explicit, so grids need not be square; float32 throughout, since
-    half precision moves an edge across a cell border; an edge within rounding of a border lies on it.
+    half precision moves an edge across a cell border; an edge within rounding of a border lies on it; a box without
+    area covers nothing wherever it lies.
     """
     x0, y0, x1, y1 = boxes.float().unbind(-1)
 
@@ -47,7 +48,7 @@ def region_masks(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
     def covered(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
         cells = torch.arange(size, device=boxes.device)
         first, last = on_grid(start, size).floor().clamp(max=size - 1), on_grid(stop, size).ceil()
-        last = torch.where(stop > start, torch.maximum(last, first + 1), last)
+        last = torch.where(stop > start, torch.maximum(last, first + 1), first)
         return (cells >= first[..., None]) & (cells < last[..., None])
 
     return covered(y0, y1, height)[..., :, None] & covered(x0, x1, width)[..., None, :]

@@ -1,0 +1,3 @@
+"""Edits of what encodes image prompts: images, encoders, resampler."""
+
+EDITS = []

@@ -1,0 +1,48 @@
+"""Apply edits to a copy of the repository, one at a time, and see whether their tests fail."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .edit import Edit
+
+ROOT = Path(__file__).parents[2]
+CAUGHT, SURVIVED = "caught", "SURVIVED"
+_HEAVY = ("weights", "run_log", "images", "__pycache__", "*.egg-info", ".*")  # no test of the list reads them
+
+
+def verdicts(edits: Sequence[Edit], root: Path = ROOT) -> Iterator[tuple[Edit, str]]:
+    """(edit, verdict) of each: `CAUGHT`, `SURVIVED`, or why it could not be tried. The checkout is never edited."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*_HEAVY))
+        for edit in edits:
+            yield edit, _verdict(edit, copy)
+
+
+def _verdict(edit: Edit, copy: Path) -> str:
+    try:
+        edited = edit.applied_to(copy)
+    except ValueError as error:
+        return f"does not apply: {error}"
+    file = copy / edit.file
+    original = file.read_text(encoding="utf-8")
+    file.write_text(edited, encoding="utf-8")
+    try:
+        return _outcome(edit.test, copy)
+    finally:
+        file.write_text(original, encoding="utf-8")
+
+
+def _outcome(test: str, copy: Path) -> str:
+    # No bytecode: an edit within the clock's grain and of the same length would be overlooked.
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=short", test]
+    run = subprocess.run(command, cwd=copy, env={**os.environ, **settings}, capture_output=True, text=True)
+    if run.returncode == 1:  # pytest's code for tests that failed; 0 is none, the others are no answer
+        return CAUGHT
+    return SURVIVED if run.returncode == 0 else f"could not run {test}:\n{run.stdout[-2000:]}{run.stderr[-500:]}"
