@@ -32,8 +32,7 @@ EDITS = [
                 "part = part + image.masked_fill(~inside, 0)", "part = part + image", OWN_KEYS),
             "a row that reads nothing is given to the kernel closed": (
                 "allowed = allowed | ~inside", "allowed = allowed | False",
-                f"{TESTS}/test_relation_attention.py::"
-                "test_a_kernel_that_answers_a_fully_masked_row_with_anything_changes_nothing"),
+                f"{ATTENTION}::test_no_kernel_is_given_a_row_that_may_read_nothing"),
             "the image branch replaces the text branch": (
                 "part = part + image.masked_fill", "part = image.masked_fill", OWN_KEYS),
             "every part reads image prompts": (
@@ -158,7 +157,8 @@ EDITS = [
             "the perturbed part reads nothing": ('"perturbed": True', '"perturbed": False', f"{READERS}[pag-5.0]"),
             "the picture's part reads": ('"picture": False', '"picture": True', f"{READERS}[instruct pix2pix-5.0]"),
             "the conditional part comes first": (
-                '("unconditional", "conditional"), ("conditional",)', '("conditional", "unconditional"), ("conditional",)',
+                '("unconditional", "conditional"), ("conditional",)',
+                '("conditional", "unconditional"), ("conditional",)',
                 f"{READERS}[image to image-5.0]"),
             "InstructPix2Pix's parts in another order": (
                 '("conditional", "picture", "unconditional") if', '("unconditional", "picture", "conditional") if',
@@ -194,7 +194,7 @@ EDITS = [
                 f"{CALL}::test_several_images_per_prompt"),
             "automatic layout may start too late": (
                 "start > max(1, calls // 2):", "start > calls:",
-                f"{ROWS}::test_automatic_layout_without_boxes_acts_in_time[5]"),
+                f"{TESTS}/laws/test_pipeline_laws.py::test_automatic_layout_starts_by_half_of_the_steps"),
             "a prior for another number of objects is used": (
                 "if prior and len(prior) == count:", "if prior:",
                 f"{LAYOUT}::test_a_layout_prior_counts_for_its_own_number_of_objects"),

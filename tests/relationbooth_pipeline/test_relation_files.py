@@ -82,3 +82,17 @@ def test_a_flush_works_where_a_read_only_descriptor_cannot_be_flushed(tmp_path, 
     monkeypatch.setattr(relation_files.os, "fsync", windows)
     (tmp_path / "file").write_text("text")
     flush(tmp_path / "file")
+
+
+def test_everything_in_a_folder_reaches_the_disk_before_its_name(tmp_path, monkeypatch):
+    events, replace = [], os.replace
+    monkeypatch.setattr(relation_files, "flush", lambda path: events.append(("flush", path.name)))
+    monkeypatch.setattr(relation_files.os, "replace", lambda a, b: (events.append(("rename", str(b))), replace(a, b)))
+    with whole_folder(tmp_path / "folder") as fresh:
+        (fresh / "inner").mkdir()
+        (fresh / "inner" / "weights").touch()
+        (fresh / "config").touch()
+        own = fresh.name
+    before, after = events[:-2], events[-2:]
+    assert sorted(before) == sorted(("flush", name) for name in ("inner", "weights", "config", own))
+    assert after == [("rename", str(tmp_path / "folder")), ("flush", tmp_path.name)]

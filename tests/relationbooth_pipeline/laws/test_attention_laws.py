@@ -150,6 +150,26 @@ def test_text_that_is_masked_stays_unread_beside_image_prompts():
     assert not torch.allclose(run(text), attn(hidden, text, ip_hidden_states=states))
 
 
+def test_no_kernel_is_given_a_row_that_may_read_nothing(monkeypatch):
+    """Its answer, and above all its gradient, would be the kernel's choice; a NaN times zero stays NaN."""
+    unet, adapter, given = world()
+    masks = adapter.attention_masks(BOXES, PRESENT, *SIZE, levels=2)
+    assert not all(mask.any(-1).all() for mask in masks.values())
+    real, closed = torch.nn.functional.scaled_dot_product_attention, []
+
+    def kernel(query, key, value, attn_mask=None, **options):
+        closed.append(attn_mask is not None and not attn_mask.any(-1).all())
+        return real(query, key, value, attn_mask=attn_mask, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", kernel)
+    added = {"text_embeds": torch.zeros(2, TEXT_WIDTH), "time_ids": torch.zeros(2, 6)}
+    states = {"ip_hidden_states": ImagePromptStates(adapter(*given), masks)}
+    with torch.no_grad():
+        unet(torch.zeros(2, 4, *SIZE), 500, torch.zeros(2, 7, 2 * TEXT_WIDTH), added_cond_kwargs=added,
+             cross_attention_kwargs=states)  # fmt: skip
+    assert closed and not any(closed)
+
+
 class Recorder(AutomaticLayout):
     """Keeps the text probabilities that it is given."""
 

@@ -33,7 +33,7 @@ def loops(history, threshold):
 @pytest.mark.parametrize("contrast", [1.0, 1e-4])
 def test_automatic_layout_is_its_formula(contrast):
     """Mean over heads, tokens and all calls so far, from the least to the largest on [0, 1], cut at the threshold. At
-    a contrast of 1e-4 the denominator's offset takes a good part of the scale; a phrase without a span covers nothing."""
+    a contrast of 1e-4 the denominator's offset takes a good part of the scale. Without a span nothing is covered."""
     generator = torch.Generator().manual_seed(0)
     boxes = {12: torch.zeros(1, 1, 12, 6, dtype=torch.bool)}
     layout = AutomaticLayout(SPANS, boxes, THRESHOLD, START, tokens_per_object=2)
