@@ -70,7 +70,7 @@ EDITS = [
                 "predict_clean_latents(noisy, output", "predict_clean_latents(latents, output", EQUATIONS),
             "the loss is summed over the batch": ("return each.mean(), {", "return each.sum(), {", EQUATIONS),
             "the scores of the predicate are not scaled": (
-                "(query @ key.transpose(1, 2) * attn.scale)", "(query @ key.transpose(1, 2))",
+                "((query * attn.scale) @ key", "(query @ key",
                 f"{TESTS}/lora/test_step.py::test_predicate_maps_equal_explicit_attention"),
             "LoRA on three of four matrices": (
                 '("to_q", "to_k", "to_v", "to_out.0")', '("to_q", "to_k", "to_v")',

@@ -8,6 +8,7 @@ TRIPLETS = f"{TESTS}/laws/test_triplet_laws.py"
 RELEASED = f"{TRIPLETS}::test_a_released_triplet_is_read_value_by_value"
 SWAP = f"{TRIPLETS}::test_a_swap_is_called_when_it_leads_by_a_tenth"
 PHRASES = f"{TESTS}/test_relation_phrases.py"
+IN_FORCE = f"{TESTS}/test_lora_in_force.py::test_the_prior_follows_what_changes_the_picture"
 CLIP = f"{TESTS}/laws/test_pipeline_laws.py::test_image_prompts_are_normalised_by_clip_s_own_numbers"
 
 EDITS = [
@@ -25,7 +26,8 @@ EDITS = [
                 "if alpha.max() == 0 or (opaque.any() and not opaque.all()):", "if True:",
                 f"{MASKS}::test_every_form_reads_as_the_same_mask"),
             "a hidden picture is a mask of everything": (
-                "if alpha.max() == 0 or (opaque", "if (opaque", f"{MASKS}::test_nothing_inside_is_no_mask_of_everything"),
+                "if alpha.max() == 0 or (opaque", "if (opaque",
+                f"{MASKS}::test_nothing_inside_is_no_mask_of_everything"),
             "pictures lie as the camera lay": (
                 "return ImageOps.exif_transpose(image)", "return image",
                 f"{TESTS}/test_relation_images.py::test_exif_rotation_is_applied"),
@@ -49,6 +51,23 @@ EDITS = [
         },
     ),
     *edits_of(
+        f"{PACKAGE}/relation_lora.py",
+        {
+            "a LoRA of weight 0 places objects": ("if pair[1] > 0]", "if pair[1] >= 0]", IN_FORCE),
+            "a call's scale leaves the prior alone": (
+                "weight * self._call_lora_scale", "weight",
+                f"{TESTS}/test_lora_in_force.py::test_the_scale_of_a_call_counts"),
+            "rank-stabilised LoRAs are read as ordinary ones": (
+                "(math.sqrt(rank) if layer.use_rslora.get(name) else rank)", "rank",
+                f"{TESTS}/test_lora_in_force.py::test_the_weight_of_a_rank_stabilised_lora"),
+            "a disabled LoRA places objects": (
+                "() if layer.disable_adapters else fused or", "fused or", IN_FORCE),
+            "the lightest LoRA's prior counts": (
+                "return max(acting, key", "return min(acting, key",
+                f"{TESTS}/test_relation_lora.py::test_two_at_once_and_the_prior_of_the_heaviest"),
+        },
+    ),
+    *edits_of(
         f"{PACKAGE}/triplets/keypoints.py",
         {
             "any lead makes a swap": ("SWAP_MARGIN = 0.1 ", "SWAP_MARGIN = 0.01 ", SWAP),
@@ -57,7 +76,7 @@ EDITS = [
                 "visible = points[points[:, 2] > 0]", "visible = points",
                 f"{TESTS}/triplets/test_keypoints.py::test_invisible_keypoints_have_no_vote"),
             "x and y of keypoints change places": (
-                "torch.tensor([mask.shape[1], mask.shape[0]])", "torch.tensor([mask.shape[0], mask.shape[1]])", RELEASED),
+                "[mask.shape[1], mask.shape[0]]", "[mask.shape[0], mask.shape[1]]", RELEASED),
         },
     ),
     *edits_of(
