@@ -76,7 +76,7 @@ EDITS = [
                 "visible = points[points[:, 2] > 0]", "visible = points",
                 f"{TESTS}/triplets/test_keypoints.py::test_invisible_keypoints_have_no_vote"),
             "x and y of keypoints change places": (
-                "[mask.shape[1], mask.shape[0]]", "[mask.shape[0], mask.shape[1]]", RELEASED),
+                "[mask.shape[1], mask.shape[0]]", "[mask.shape[0], mask.shape[1]]", SWAP),
         },
     ),
     *edits_of(

@@ -136,10 +136,12 @@ def test_a_kernel_that_answers_a_fully_masked_row_with_anything_changes_nothing(
     assert torch.equal(run(layer, hidden, text, layers, regions), expected)
 
 
-def test_half_precision_has_no_nan(layer):
+def test_half_precision_is_near(layer):
     hidden, text, layers, regions = inputs()
+    expected = run(layer, hidden, text, layers, regions)
     result = run(layer.to(torch.bfloat16), hidden.bfloat16(), text.bfloat16(), layers.bfloat16(), regions)
-    assert result.dtype == torch.bfloat16 and torch.isfinite(result).all()
+    assert result.dtype == torch.bfloat16
+    torch.testing.assert_close(result.float(), expected, atol=0.03, rtol=0.03)
 
 
 def test_gradients_reach_image_tokens_of_covered_positions_only(layer):

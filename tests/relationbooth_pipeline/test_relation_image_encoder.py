@@ -76,8 +76,17 @@ def test_the_last_blocks_queries_and_keys_are_never_used(encoder):
 
 
 def test_inputs_need_not_be_square(encoder):
-    assert encoder.dense_features(torch.randn(1, 3, 56, 84)).shape == (1, 32, 4, 6)
-    assert encoder(torch.randn(1, 3, 56, 84), grid=2, project=True).shape == (1, 4, 16)
+    """Four rows and six columns of patches: a quarter is two rows of three, and quarters come column by column."""
+    images = torch.randn(1, 3, 56, 84, generator=torch.Generator().manual_seed(0))
+    features = encoder.dense_features(images, project=True)[0]
+    assert features.shape == (16, 4, 6)
+    quarters = [features[:, row : row + 2, column : column + 3].mean((1, 2)) for column in (0, 3) for row in (0, 2)]
+    torch.testing.assert_close(encoder(images, grid=2, project=True)[0], torch.stack(quarters), atol=1e-5, rtol=1e-5)
+    # Patches do not mix in the last block alone: a change of one patch's pixels moves its own feature most.
+    changed = images.clone()
+    changed[..., 14:28, 70:84] += 1
+    moved = (encoder.dense_features(changed)[0] - encoder.dense_features(images)[0]).norm(dim=0)
+    assert divmod(moved.argmax().item(), 6) == (1, 5)
 
 
 @pytest.mark.parametrize("size", [(13, 28), (28, 30)])

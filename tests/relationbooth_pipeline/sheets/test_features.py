@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from relationbooth_pipeline import LocalImageEncoder
 from relationbooth_pipeline.commands.main import app
+from relationbooth_pipeline.relation_images import clip_pixels
 from relationbooth_pipeline.sheets.features import PANEL, dense_map, feature_panels, principal_colors, token_map
 from relationbooth_pipeline.sheets.png_settings import read_png_settings
 from tests.tiny import photo, tiny_vision
@@ -86,7 +87,12 @@ def test_panels_keep_the_shape_of_the_image_and_show_cells():
 
 def test_image_tokens_are_the_penultimate_states():
     tower = tiny_vision(LocalImageEncoder)
-    assert token_map(tower, photo(0)).shape == (32, 2, 2)
+    found = token_map(tower, photo(0))
+    states = tower.vision_model(clip_pixels([photo(0)], 28, 28), output_hidden_states=True).hidden_states
+    assert len(states) == 4 and found.shape == (32, 2, 2)
+    for row in range(2):
+        for column in range(2):
+            torch.testing.assert_close(found[:, row, column], states[2][0, 1 + 2 * row + column])
 
 
 def run(*arguments):

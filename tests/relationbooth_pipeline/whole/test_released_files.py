@@ -61,10 +61,11 @@ def test_it_takes_the_pipelines_dtype_and_follows_its_changes(released):
     pipe = load(released, tiny_pipeline(adapter=False).to(torch.bfloat16))
     parts = (pipe.relation_adapter, pipe.image_prompt_encoder)
     assert {part.dtype for part in parts} == {torch.bfloat16}
-    assert torch.isfinite(generate(pipe, **TWO).float()).all()
+    half = generate(pipe, **TWO).float()
     pipe.to(torch.float32)
     assert {part.dtype for part in parts} == {torch.float32}
-    assert torch.isfinite(generate(pipe, **TWO)).all()
+    whole, plain = generate(pipe, **TWO), generate(pipe)  # of the same rounded weights
+    assert (half - whole).abs().mean() < 0.3 * (whole - plain).abs().mean()
 
 
 def test_a_style_lora_in_another_tools_format_acts_beside_it(released, tmp_path):
