@@ -48,18 +48,16 @@ def test_other_pipelines_take_the_same_conditioning(pipe, name):
     other, arguments = other_pipelines(pipe)[name]
     other.set_progress_bar_config(disable=True)
 
-    def run(**kwargs):
+    def run(draw=other, **kwargs):
         defaults = {"num_inference_steps": 4, "output_type": "latent"}
         generator = torch.Generator().manual_seed(0)
-        return other("a cat is hugging a bear", **{**defaults, **arguments}, generator=generator, **kwargs).images
+        return draw("a cat is hugging a bear", **{**defaults, **arguments}, generator=generator, **kwargs).images
 
     plain = run()
-    conditioning = pipe.image_prompt_kwargs(**TWO, boxes=BOXES, latent_height=8, latent_width=8)
-    with_image_prompts = run(cross_attention_kwargs=conditioning)
-    drawn = pipe.draw_through(
-        other, "a cat is hugging a bear", **{"num_inference_steps": 4, "output_type": "latent", **arguments},
-        generator=torch.Generator().manual_seed(0), **TWO, boxes=BOXES,
-    ).images  # fmt: skip
+    with_image_prompts = run(
+        cross_attention_kwargs=pipe.image_prompt_kwargs(**TWO, boxes=BOXES, latent_height=8, latent_width=8)
+    )
+    drawn = run(lambda *args, **kwargs: pipe.draw_through(other, *args, **kwargs), **TWO, boxes=BOXES)
     torch.testing.assert_close(with_image_prompts, drawn, atol=1e-5, rtol=1e-5)
     assert (with_image_prompts - plain).abs().max() > 1e-3
     assert torch.equal(run(), plain)
