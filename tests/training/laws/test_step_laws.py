@@ -112,3 +112,12 @@ def test_a_box_that_a_crop_cut_away_keeps_a_cell():
     boxes = torch.tensor([[0.0, 0.2, 0.0, 0.6], [1.0, 1.0, 1.0, 1.0], [0.2, 0.3, 0.6, 0.7], [0.5, 0.5, 0.51, 0.52]])
     expected = [[0.0, 0.2, 0.1, 0.6], [0.9, 0.75, 1.0, 1.0], [0.2, 0.3, 0.6, 0.7], [0.5, 0.5, 0.6, 0.75]]
     torch.testing.assert_close(with_area(boxes, 4, 10), torch.tensor(expected))
+
+
+def test_the_objects_of_the_predicate_loss_are_the_union_of_the_masks(tmp_path):
+    """Two halves of the width from 6 to 58 of 64 pixels of height: rows 1 to 7 of 8, whose first pixels are 8 to 56."""
+    triplets = read_triplets(save_triplets(tmp_path, sizes=((64, 64),), counts=(2,)))
+    ((view,),) = encode_triplets(tiny_pipeline(), triplets, ViewOptions(64, center_crop=True), seed=0)
+    expected = torch.ones(1, 8, 8, dtype=torch.bool)
+    expected[:, 0] = False
+    assert torch.equal(view.objects, expected)
