@@ -33,7 +33,7 @@ EDITS = [
             "pictures with few crops weigh more": (
                 "torch.tensor(counts) * (plan.accumulation * plan.processes / total)",
                 "torch.full((len(counts),), 1 / len(counts))",
-                f"{CROPS}::test_processes_share_the_pictures_and_give_the_gradient_of_one_large_batch"),
+                f"{TESTS}/laws/test_crop_laws.py::test_pictures_weigh_as_many_crops_as_they_have"),
             "crops are cut at another box": (
                 "return image.crop((x0, y0, x1, y1))", "return image.crop((x0, y0, x1, y1 + 1))",
                 f"{CROPS}::test_crops_are_the_pixels_of_their_boxes"),
