@@ -38,7 +38,7 @@ CLIPTokenizer.from_pretrained = from_pretrained
 
 # What cannot pass, and why.
 KNOWN = {
-    "test_stable_diffusion_two_xl_mixture_of_denoiser_fast": "it builds an image-to-image pipeline from all components; "
+    "test_stable_diffusion_two_xl_mixture_of_denoiser_fast": "it builds another pipeline from all components; "
     "`sdxl_components` are for that",
     "test_encode_prompt_works_in_isolation": "it drops the text encoders, and phrases are encoded by the first of them",
     "test_fused_qkv_projections": "it wants every processor fused; cross-attention keeps ours, the picture is the same",
