@@ -66,7 +66,7 @@ class RelationAdapterLoaderMixin:
     @property
     def sdxl_components(self) -> dict:
         """What plain SDXL pipelines take: `StableDiffusionXLImg2ImgPipeline(**pipe.sdxl_components)`. Weights are
-        shared; draw with image prompts there by `cross_attention_kwargs=pipe.image_prompt_kwargs(…)`."""
+        shared; `draw_through` draws with image prompts there."""
         return {name: part for name, part in self.components.items() if part is not None and name not in OWN_SLOTS}
 
     def to_json_file(self, json_file_path: str | Path) -> None:

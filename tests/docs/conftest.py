@@ -10,13 +10,12 @@ import pytest
 import torch
 from diffusers import ControlNetModel, DiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import dynamic_modules_utils
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from hub_cards.publish import export
 from relationbooth_pipeline import LocalImageEncoder
 from tests.relationbooth_pipeline.commands.tiny_world import HUG, JUMP, write_lora
 from tests.relationbooth_pipeline.test_relation_loaders import released_form
-from tests.relationbooth_pipeline.test_relation_lora import make_lora
 from tests.relationbooth_pipeline.whole.test_released_files import RESAMPLER
 from tests.single_file import single_file_components, single_file_state
 from tests.tiny import photo, tiny_adapter, tiny_pipeline, tiny_vision
@@ -44,8 +43,9 @@ def repositories(tmp_path_factory) -> dict[str, str]:
     )
     write_lora(pipe.unet, folder / "loras" / "jumping", JUMP)
     export(pipe, folder / "sdxl", relation_loras=folder / "loras")
-    write_lora(pipe.unet, folder / "hug", HUG)
-    make_lora(folder / "watercolour", metadata=None)
+    hug = write_lora(pipe.unet, folder / "hug", HUG)
+    (folder / "watercolour").mkdir()
+    save_file(load_file(hug), folder / "watercolour" / hug.name)  # without our header: a style
     names = {
         "stabilityai/stable-diffusion-xl-base-1.0": "base",
         "model.safetensors": "model.safetensors",
@@ -70,12 +70,12 @@ def newcomer(tmp_path, monkeypatch) -> dict:
         monkeypatch.setattr(DiffusionPipeline, name, lambda self: None)  # they refuse a machine without a GPU
     for name in PIPELINES:
         _shorten(getattr(diffusers, f"StableDiffusionXL{name}Pipeline"), monkeypatch)
-    pipe, left = tiny_pipeline(), np.zeros((64, 64), dtype=bool)
+    pipe, left = tiny_pipeline(**single_file_components()), np.zeros((64, 64), dtype=bool)
     left[:, :32] = True
     cat, bear = photo(0), photo(1)
     cat.save("cat.jpg"), bear.save("bear.jpg")
     states = {"text_embeds": torch.zeros(2, pipe.text_encoder_2.config.projection_dim), "time_ids": torch.zeros(2, 6)}
-    text = {"encoder_hidden_states": torch.zeros(2, 77, pipe.unet.config.cross_attention_dim)}
+    text = {"encoder_hidden_states": torch.randn(2, 77, pipe.unet.config.cross_attention_dim)}
     return {
         "pipe": pipe,
         "cat": cat,
