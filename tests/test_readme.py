@@ -1,83 +1,48 @@
-"""The README agrees with the disk, and its code runs."""
+"""The README's first commands draw what it shows; `tests/docs/` looks at all pages, and at every command and block."""
 
-import ast
 import re
-from pathlib import Path
+import shlex
 
 import numpy as np
-import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
-from docs.files import file_map
-from tests.tiny import photo, tiny_pipeline
-from training.adapter import arguments as adapter_arguments
-from training.encoder import arguments as encoder_arguments
-from training.lora import arguments as relation_arguments
+from relationbooth_pipeline.commands.main import app
+from tests.docs.pages import ROOT, blocks, commands
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"(<!-- run -->\n)?```python\n(.*?)```", README, re.DOTALL)
+SETUP = ("python3 -m venv .venv", ". .venv/bin/activate", "pip install torch==2.13.0")
+FIRST, SECOND, GENERATE = [commands(block.text) for block in blocks("README.md") if block.language == "bash"][:3]
 
 
-def test_the_file_map_is_written_from_the_files():
-    assert (ROOT / "docs" / "files.md").read_text(encoding="utf-8") == file_map(), "run `python -m docs.files`"
+def run(command: str, *more) -> None:
+    program, *arguments = shlex.split(command)
+    assert program == "relationbooth"
+    result = CliRunner().invoke(app, [*arguments, *map(str, more)])
+    assert result.exit_code == 0, result.output
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+def test_both_commands_bring_their_set_up():
+    assert tuple(FIRST[:3]) == tuple(SECOND[:3]) == SETUP
+    assert FIRST[3:] == ["pip install -e '.[cli]'", "relationbooth demo"]
+    assert SECOND[3:] == ["pip install -e '.[cli,test]'", "python -m pytest"]
 
 
-@pytest.mark.parametrize("code", [code for _, code in BLOCKS])
-def test_python_blocks_compile(code):
-    ast.parse(code)
+def test_the_set_up_is_the_one_that_ci_runs():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert all(re.search(rf"pip install .*{re.escape(what)}", script) for what in ("torch==2.13.0", "-e '.[cli,test]'"))
 
 
-def test_marked_blocks_run():
-    pipe = tiny_pipeline()
-    left = np.zeros((64, 64), dtype=bool)
-    left[:, :32] = True
-    names = {
-        # Two steps instead of fifty: the blocks show the call, not the picture.
-        "pipe": pipe,
-        "prompt": "a cat and a bear",
-        "cat": photo(0),
-        "bear": photo(1),
-        "picture": photo(2, (64, 64)),
-        "cat_mask": left,
-        "bear_mask": ~left,
-    }
-    call = type(pipe).__call__
-
-    class Quick(type(pipe)):
-        def __call__(self, *args, **kwargs):
-            return call(self, *args, **{"num_inference_steps": 2, "output_type": "latent", **kwargs})
-
-    pipe.__class__ = Quick
-    blocks = [code for marked, code in BLOCKS if marked]
-    assert blocks
-    for code in blocks:
-        exec(compile(code, "README.md", "exec"), names)
+def test_the_first_command_draws_the_picture_above_it(tmp_path):
+    run(FIRST[-1], "--output", tmp_path / "demo.png")
+    drawn, shown = (Image.open(file) for file in (tmp_path / "demo.png", ROOT / "docs" / "images" / "demo.png"))
+    difference = np.subtract(*(np.asarray(picture.convert("RGB"), dtype=float) for picture in (drawn, shown)))
+    assert np.abs(difference).mean() < 1  # of 255; another processor rounds otherwise
 
 
-GUIDE = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
-PARSERS = {
-    "train_relation_lora_sdxl": relation_arguments.build_parser(),
-    "train_local_image_encoder": encoder_arguments.build_parser(),
-    "train_relation_adapter_sdxl": adapter_arguments.build_parser(),
-}
-
-
-@pytest.mark.parametrize("program", PARSERS)
-def test_the_training_guide_s_commands_have_real_options(program):
-    known = set(PARSERS[program]._option_string_actions)
-    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL)).replace("\\\n", " ")
-    commands = [line.partition(f"training.{program} ")[2] for line in blocks.splitlines()]
-    used = {flag for command in commands for flag in re.findall(r"--\w+", command)}
-    assert len(used) > 10 and not used - known
-
-
-def test_the_training_guide_s_tables_name_real_options():
-    known = {option for parser in PARSERS.values() for option in parser._option_string_actions}
-    first = re.findall(r"^\| (`--\w+`.*?) \|", GUIDE, re.MULTILINE)
-    table = {flag for cell in first for flag in re.findall(r"--\w+", cell)}
-    assert len(table) > 15 and not table - known
+def test_the_photos_that_come_along_draw_and_the_picture_tells_its_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    named = [re.sub(r"\b(jump|sheet)\.png", lambda name: str(tmp_path / name[0]), command) for command in GENERATE]
+    run(named[0], "--steps", 4)
+    result = CliRunner().invoke(app, shlex.split(named[1])[1:])
+    assert '"prompt": "a cat is jumping in a meadow"' in result.output and '"steps": 4' in result.output
+    assert (tmp_path / "sheet.png").is_file()
