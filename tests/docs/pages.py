@@ -1,5 +1,6 @@
 """The pages that people read, and the code blocks that they may copy."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "docs" / "notebook.ipynb",
     *sorted((ROOT / "hub_cards").glob("*/README.md")),
     *(ROOT / name / "README.md" for name in ("training", "benchmarks")),
 ]
@@ -29,8 +31,17 @@ class Block:
         return f"{self.page}:{self.line}"
 
 
-def blocks(page: str) -> list[Block]:
+def words(page: str) -> str:
+    """A page's Markdown; of a notebook its Markdown cells."""
     text = (ROOT / page).read_text(encoding="utf-8")
+    if page.endswith(".ipynb"):
+        cells = [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+        return "\n\n".join("".join(source) for source in cells)
+    return text
+
+
+def blocks(page: str) -> list[Block]:
+    text = words(page)
     found = re.finditer(r"^```(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE)
     return [Block(page, text.count("\n", 0, match.start()) + 1, match[1].strip(), match[2]) for match in found]
 
