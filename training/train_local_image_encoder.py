@@ -3,7 +3,7 @@
     accelerate launch -m training.train_local_image_encoder --pretrained_model_name_or_path … --train_data_dir …
 
 The teacher is the frozen tower itself; no labels are needed. The output folder is a `LocalImageEncoder`.
-`training/README.md` tells the rest.
+`docs/training.md` tells the rest.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     accelerate launch -m training.train_relation_adapter_sdxl --pretrained_model_name_or_path … --train_data_dir …
 
-The output folder is what `load_relation_adapter` reads. `training/README.md` tells the rest.
+The output folder is what `load_relation_adapter` reads. `docs/training.md` tells the rest.
 """
 
 import argparse

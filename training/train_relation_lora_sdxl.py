@@ -2,7 +2,7 @@
 
     accelerate launch -m training.train_relation_lora_sdxl --pretrained_model_name_or_path … --train_data_dir …
 
-Everything frozen is computed once and kept on the CPU; a step is one UNet forward and backward. `training/README.md`
+Everything frozen is computed once and kept on the CPU; a step is one UNet forward and backward. `docs/training.md`
 tells the rest.
 """
 

@@ -34,6 +34,27 @@ def test_every_block_says_what_language_it_is(name):
         assert block.language in LANGUAGES, f"{block} is in {block.language or 'no language'!r}"
 
 
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "training/README.md", "docs/training.md"])
+def test_files_that_are_named_are_there(name):
+    named = {path for path in re.findall(r"`([\w./]+/[\w.]+\.(?:py|md))`", words(name)) if not path.startswith("PATH")}
+    folders = (ROOT, (ROOT / name).parent)
+    assert not [path for path in named if not any((folder / path).is_file() for folder in folders)]
+
+
+def test_where_do_i_add_x_is_answered_with_names_that_are_there():
+    text = words("CONTRIBUTING.md")
+    for name, file in (
+        ("LossSettings", "training/lora/loss_terms.py"),
+        ("LOSS_TERMS", "training/lora/loss_terms.py"),
+        ("_PIPELINES", "relationbooth_pipeline/relation_rows.py"),
+        ("roles_of", "relationbooth_pipeline/relation_rows.py"),
+        ("OTHERS", "tests/relationbooth_pipeline/whole/test_rows.py"),
+        ("ImagePromptInputs", "relationbooth_pipeline/relation_inputs.py"),
+    ):
+        assert f"`{name}`" in text and f"`{file}`" in text
+        assert re.search(rf"^(class |def )?{name}\b", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_the_readme_is_one_page():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 

@@ -1,6 +1,5 @@
-"""What `train_local_image_encoder.py` refuses, before it loads any model; and its guide."""
+"""What `train_local_image_encoder.py` refuses, before it loads any model."""
 
-import re
 import shutil
 
 import pytest
@@ -9,7 +8,6 @@ from tests.tiny import photo
 from tests.training.conftest import encoder_arguments
 from tests.training.programs import ROOT, refuse_loading, refused
 from training import train_local_image_encoder as script
-from training.encoder.arguments import build_parser
 
 
 @pytest.fixture
@@ -68,14 +66,3 @@ def test_a_tower_of_another_kind_is_refused(no_models, world, tmp_path, capsys):
     (tmp_path / "tower" / "config.json").write_text('{"model_type": "siglip"}')
     flags = encoder_arguments(world, tmp_path / "run", pretrained_model_name_or_path=tmp_path / "tower")
     assert "(`model_type` clip or clip_vision_model in its config.json), got " in refused(script, flags, capsys)
-
-
-def test_the_guide_names_real_options():
-    guide = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
-    commands = guide.split("training.train_local_image_encoder")[1:]
-    used = {flag for text in commands for flag in re.findall(r"--\w+", re.split(r"\n[^ ]|```", text)[0])}
-    known = set(build_parser()._option_string_actions)
-    assert len(used) > 10 and not used - known
-    section = guide.split("## A local image encoder")[1].split("\n## ")[0]
-    others = {"--num_processes", "--count", "--text_encoder", "--image_encoder"}
-    assert set(re.findall(r"--[a-z]+_\w+", section)) <= known | others
