@@ -5,8 +5,11 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from relationbooth_pipeline.relation_rows import Conditioning
 
 KIB = 1024
 
@@ -60,3 +63,16 @@ def _resident_peak() -> int:
     if status.exists():
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))[1]) * KIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
+
+
+def tensor_bytes(value: Any) -> int:
+    """Bytes of all tensors in modules, tensors, and nested containers of them."""
+    if isinstance(value, torch.nn.Module):
+        return sum(p.nbytes for p in [*value.parameters(), *value.buffers()])
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    if isinstance(value, Conditioning):
+        value = [value.layers, value.masks_of(*value.latent_size)]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return sum(map(tensor_bytes, value)) if isinstance(value, (list, tuple)) else 0

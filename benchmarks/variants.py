@@ -6,7 +6,6 @@ Shape letters: B batch, N objects, T image tokens, E vision width, C context wid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
@@ -16,7 +15,8 @@ from diffusers.models.embeddings import IPAdapterPlusImageProjection, MultiIPAda
 from relationbooth_pipeline import EncodedImagePrompts, RelationAdapter, RelationBoothPipeline
 from relationbooth_pipeline.relation_attention import cross_attention_layers, install_parallel_attention
 from relationbooth_pipeline.relation_layouts import side_by_side
-from relationbooth_pipeline.relation_rows import Conditioning
+
+from .meters import tensor_bytes
 
 TEXT_TOKENS = 77  # CLIP's context length
 TIMESTEP = 500  # any: the cost of a step does not depend on it
@@ -117,19 +117,6 @@ def sharing(unet: UNet2DConditionModel) -> UNet2DConditionModel:
         twin = UNet2DConditionModel.from_config(unet.config)
     twin.load_state_dict(unet.state_dict(), assign=True)
     return twin.eval().requires_grad_(False)
-
-
-def tensor_bytes(value: Any) -> int:
-    """Bytes of all tensors in modules, tensors, and nested containers of them."""
-    if isinstance(value, torch.nn.Module):
-        return sum(p.nbytes for p in [*value.parameters(), *value.buffers()])
-    if isinstance(value, torch.Tensor):
-        return value.nbytes
-    if isinstance(value, Conditioning):
-        value = [value.layers, value.masks_of(*value.latent_size)]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return sum(map(tensor_bytes, value)) if isinstance(value, (list, tuple)) else 0
 
 
 class Comparison:
