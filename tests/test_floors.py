@@ -33,8 +33,19 @@ BELOW = {
     "relationbooth_pipeline/triplets": (CORE,),
     "relationbooth_pipeline/sheets": (CORE, "triplets"),
     "relationbooth_pipeline/generation": (CORE, "miniature", "sheets"),
-    "relationbooth_pipeline/commands": (CORE, "miniature", "triplets", "sheets", "generation"),
 }
+# The evaluation's rooms, in the order of its data: each knows those of the one before.
+EVALUATION = ("cases", "benches", "systems", "metrics", "statistics", "report")
+_lower = (CORE, "miniature", "triplets", "sheets", "generation")
+for number, name in enumerate(EVALUATION):
+    above = tuple(f"evaluation/{other}" for other in EVALUATION[:number])
+    BELOW[f"relationbooth_pipeline/evaluation/{name}"] = (*_lower, *above)
+BELOW["relationbooth_pipeline/evaluation"] = (*_lower, *(f"evaluation/{name}" for name in EVALUATION))
+BELOW["relationbooth_pipeline/commands"] = (
+    *_lower,
+    "evaluation",
+    *(f"evaluation/{name}" for name in EVALUATION),
+)
 TRAINING_BELOW = {
     "training/common": (),
     "training/lora": ("training/common",),

@@ -11,6 +11,7 @@ except ImportError as error:
 from .. import __version__
 from .convert import convert
 from .demo import demo
+from .evaluate import app as evaluate
 from .features import features
 from .generate import generate
 from .info import info
@@ -43,6 +44,7 @@ for command in (generate, demo, info, features, convert):
     app.command()(command)
 app.add_typer(triplets, name="triplets")
 app.add_typer(train, name="train")
+app.add_typer(evaluate, name="evaluate")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,16 @@
+"""What is asked: cases, their photos and predicates, and whether a case file is sound."""
+
+from .case import Case, phrase_places
+from .files import CASES, CaseFile, read_cases, write_cases
+from .predicates import PREDICATE_RULES, case_predicate
+
+__all__ = [
+    "CASES",
+    "PREDICATE_RULES",
+    "Case",
+    "CaseFile",
+    "case_predicate",
+    "phrase_places",
+    "read_cases",
+    "write_cases",
+]

@@ -1,0 +1,157 @@
+"""A run: cases × systems → pictures, scores, tables and a page, in one folder that may be left and taken up again."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .benches import open_cases
+from .metrics import MetricOptions, plan_metrics, score_case
+from .metrics.scores import keep_columns
+from .systems import System, SystemOptions, build_systems, draw_case, is_drawn
+from .systems.pictures import write_json
+from .work import Share, run_here, run_on_ray, wait_for_all
+
+RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `relationbooth evaluate run` was asked for.
+
+    Attributes:
+        bench: "miniature", or a case file. output: folder of the run. systems: texts, see `build_systems`.
+        pictures: of each case. limit: number of cases, spread over the bench; None: all.
+        shard: "i/n". engine: "local" or "ray". workers, ray_address, gpus: of Ray.
+    """
+
+    bench: str
+    output: Path
+    systems: tuple[str, ...]
+    system_options: SystemOptions
+    metric_options: MetricOptions
+    pictures: int = 1
+    limit: int | None = None
+    shard: str | None = None
+    engine: str = "local"
+    workers: int = 1
+    ray_address: str | None = None
+    gpus: float = 0
+
+
+class Run:
+    """A checked run: nothing heavy has loaded yet.
+
+    Raises:
+        ValueError: anything wrong with cases, photos, systems, models' kinds or the folder, before models load.
+    """
+
+    def __init__(self, options: RunOptions):
+        if options.pictures < 1:
+            raise ValueError(f"`pictures` must be at least 1, got {options.pictures}.")
+        if options.engine not in ("local", "ray"):
+            raise ValueError(f"`engine` must be local or ray, got {options.engine!r}.")
+        self.options, self.root = options, Path(options.output)
+        self.share = Share.of(options.shard)
+        whole = open_cases(options.bench)
+        whole.check()
+        self.cases = whole.limited(options.limit)
+        self.systems = build_systems(options.systems, options.system_options)
+        for system in self.systems:
+            system.prepare(self.cases, self.root)
+        self._make_metrics = plan_metrics(options.metric_options, self.cases, self.root)
+        self._metrics, self._loaded, self._pipeline = None, None, None
+        self._claim_folder()
+
+    def _claim_folder(self) -> None:
+        """Take the folder up again, or begin it; later runs may add systems and cases of the same file."""
+        path = self.root / RUN
+        mine = {"fingerprint": self.cases.fingerprint, "pictures": self.options.pictures}
+        names, found = [system.name for system in self.systems], {}
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if different := [name for name, value in mine.items() if found.get(name) != value]:
+                shown = ", ".join(f"{n}: {found.get(n)} there, {mine[n]} asked for" for n in different)
+                raise ValueError(
+                    f"`{self.root}` is a run of other cases or pictures a case ({shown}). Choose another `--output`."
+                )
+        elif self.root.exists() and any(self.root.iterdir()):
+            raise ValueError(f"the folder `{self.root}` holds something, but no run. Choose a new or empty folder.")
+        bench = self.options.bench if self.options.bench == "miniature" else str(Path(self.options.bench).absolute())
+        systems = [*found.get("systems", []), *(name for name in names if name not in found.get("systems", []))]
+        document = {**mine, "bench": bench, "limit": self.options.limit, "systems": systems}
+        if document != found:
+            write_json(document, path)
+
+    def system(self, name: str) -> System:
+        return next(system for system in self.systems if system.name == name)
+
+    def items(self) -> list[tuple[str, int]]:
+        """(system, number of the case): system by system, so that a pipeline loads once."""
+        return [(system.name, index) for system in self.systems for index in range(len(self.cases.cases))]
+
+    def left_to_draw(self) -> list[tuple[str, int]]:
+        """Items with a picture missing.
+
+        Raises:
+            ValueError: a picture is there with other settings.
+        """
+        count = self.options.pictures
+        return [
+            (name, index)
+            for name, index in self.items()
+            if not is_drawn(self.root, self.system(name), self.cases, self.cases.cases[index], count)
+        ]
+
+    def draw(self, item: tuple[str, int]) -> int:
+        """Draw an item's missing pictures; their number."""
+        name, index = item
+        system, case = self.system(name), self.cases.cases[index]
+        if is_drawn(self.root, system, self.cases, case, self.options.pictures):
+            return 0
+        if self._loaded is not system:
+            self._let_go(system)
+            system.load()
+            self._loaded = system
+        return draw_case(self.root, system, self.cases, case, self.options.pictures)
+
+    def _let_go(self, coming: System) -> None:
+        """Free the last pipeline, unless the coming system shares it or needs none."""
+        new = getattr(getattr(coming, "base", coming), "loaded", None)
+        if new is not None and self._pipeline not in (None, new):
+            self._pipeline.free()
+        self._pipeline = new or self._pipeline
+
+    def score(self, item: tuple[str, int]) -> None:
+        """Score an item's pictures, unless they are."""
+        name, index = item
+        if self._metrics is None:
+            self._metrics = self._make_metrics()
+            keep_columns(self.root, self._metrics)
+        score_case(self.root, name, self.cases, self.cases.cases[index], self.options.pictures, self._metrics)
+
+    def work(self, stage: str) -> Iterator[tuple[str, int]]:
+        """Do a stage, "draw" or "score", in this process's share or on Ray; yields each finished item."""
+        items = self.items()
+        if self.options.engine == "ray":
+            make = _RayWorker(self.options, stage)
+            done = run_on_ray(items, make, self.options.workers, self.options.ray_address, self.options.gpus)
+        else:
+            done = run_here(items, getattr(self, stage), self.share)
+        for item, _ in done:
+            yield item
+        wait_for_all()
+
+    def count_of_share(self) -> int:
+        items = self.items()
+        return len(items) if self.options.engine == "ray" else len(self.share.part(items))
+
+
+class _RayWorker:
+    """Makes a worker on an actor: the run is opened there anew, from the same options."""
+
+    def __init__(self, options: RunOptions, stage: str):
+        self.options, self.stage = options, stage
+
+    def __call__(self) -> Callable[[tuple[str, int]], None]:
+        return getattr(Run(self.options), self.stage)

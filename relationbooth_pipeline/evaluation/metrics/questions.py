@@ -1,0 +1,142 @@
+"""Yes/no questions about a case's pictures, answered by a vision-language model's probabilities."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+
+from ..cases import Case, CaseFile, case_predicate, phrase_places
+from .metric import Column, Metric, Value
+from .towers import checkpoint_name
+
+ASK = "{} Please answer Yes or No."
+
+
+class VisionLanguageModel:
+    """Any image-text-to-text model of transformers with a chat template.
+
+    Raises:
+        ValueError: the model's first tokens of "Yes" and "No" are the same.
+    """
+
+    def __init__(self, source: str, device: str = "cpu"):
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        self.model = AutoModelForImageTextToText.from_pretrained(source).eval().to(device)
+        self.processor = AutoProcessor.from_pretrained(source)
+        encode = self.processor.tokenizer.encode
+        self.yes, self.no = (encode(word, add_special_tokens=False)[0] for word in ("Yes", "No"))
+        if self.yes == self.no:
+            raise ValueError(f"`vlm`: `{source}` begins Yes and No with the same token; it cannot be asked.")
+        self.checkpoint = checkpoint_name(source, self.model)
+
+    @torch.no_grad()
+    def yes_probability(self, picture: Image.Image, question: str) -> tuple[float, float]:
+        """(P(Yes) among Yes and No, probability of both together) at the first answered token."""
+        content = [{"type": "image", "image": picture}, {"type": "text", "text": ASK.format(question)}]
+        inputs = self.processor.apply_chat_template(
+            [[{"role": "user", "content": content}]],
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=True,
+            return_tensors="pt",
+        ).to(self.model.device)
+        logits = self.model(**inputs).logits[0, -1].float()
+        both = logits.softmax(-1)[[self.yes, self.no]]
+        return logits[[self.yes, self.no]].softmax(-1)[0].item(), both.sum().item()
+
+
+def statement(case: Case, exchanged: bool = False) -> str:
+    """The case's relation as its prompt says it, without the rest: "cat is hugging a bear".
+
+    Args:
+        exchanged: the first two phrases in each other's place.
+    """
+    places = phrase_places(case.phrases, case.prompt)
+    start, end = min(p[0] for p in places), max(p[1] for p in places)
+    predicate, _ = case_predicate(case)
+    last = predicate.split()[-1] if predicate else ""
+    if (at := case.prompt.find(last, min(p[1] for p in places))) >= 0 and last:
+        end = max(end, at + len(last))
+    text = case.prompt
+    if exchanged:
+        phrases = [case.phrases[1], case.phrases[0], *case.phrases[2:]]
+        for place, phrase in sorted(zip(places, phrases), reverse=True):
+            text = text[: place[0]] + phrase + text[place[1] :]
+        end += len(text) - len(case.prompt)
+    return text[start:end]
+
+
+def questions(case: Case) -> dict[str, list[str]]:
+    """Column → what is asked; a missing column is not asked of this case."""
+    asked = {"P(objects)": [f"Is there a {phrase} in this picture?" for phrase in case.phrases]}
+    if case_predicate(case)[0]:
+        asked["P(relation)"] = [f'Does this picture show "the {statement(case)}"?']
+        if len(case.phrases) == 2:
+            first, second = case.phrases
+            asked["P(contact)"] = [f"Are the {first} and the {second} touching each other?"]
+            if first != second:
+                asked["P(reversed)"] = [f'Does this picture show "the {statement(case, exchanged=True)}"?']
+    if case.questions:
+        asked["P(bench's)"] = list(case.questions)
+    return asked
+
+
+class Questions(Metric):
+    """P(Yes) of dependent questions: whatever is asked about objects that are not both there counts 0."""
+
+    MEANINGS = {
+        "P(objects)": ("All objects are there.", "least of the objects'"),
+        "P(relation)": ("The relation happens.", "0 when an object is not there (P < 0.5)"),
+        "P(contact)": ("The two touch.", "0 when an object is not there"),
+        "P(reversed)": ("The relation happens the other way round.", "0 when an object is not there"),
+        "P(bench's)": ("The bench's own questions about the interaction.", "mean; 0 when an object is not there"),
+    }
+
+    def __init__(self, model: VisionLanguageModel):
+        self.model = model
+        self.columns = tuple(
+            Column(
+                name,
+                meaning,
+                checkpoint=model.checkpoint,
+                preprocessing="the model's own",
+                scale="P(Yes) / (P(Yes) + P(No)) at the first token",
+                pairing=how,
+                higher_is_better=name != "P(reversed)",
+            )
+            for name, (meaning, how) in self.MEANINGS.items()
+        )
+
+    def score(self, cases: CaseFile, case: Case, pictures: Sequence[Image.Image]) -> dict[str, list[Value]]:
+        asked = questions(case)
+        found: dict[str, list[Value]] = {column.name: [] for column in self.columns}
+        for picture in pictures:
+            there = 1.0
+            for name in self.MEANINGS:
+                if name not in asked:
+                    found[name].append(Value(None, "not asked of this case"))
+                    continue
+                answers = [self.model.yes_probability(picture, question) for question in asked[name]]
+                values = [probability for probability, _ in answers]
+                mass = min(both for _, both in answers)
+                if name == "P(objects)":
+                    there = value = min(values)
+                else:
+                    value = sum(values) / len(values) if there >= 0.5 else 0.0
+                found[name].append(Value(value, f"Yes and No hold {mass:.3f} of the probability"))
+        return found
+
+
+def vision_language_model(source: str, device: str) -> Callable[[], VisionLanguageModel]:
+    """A maker of the model, after its kind is checked."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    try:
+        kind = AutoConfig.from_pretrained(source).model_type
+    except Exception as error:  # the Hub's client and transformers raise a dozen kinds; the cause is kept
+        raise ValueError(f"`vlm`: the model `{source}` has no readable config ({error}). Check the name.") from error
+    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        raise ValueError(f"`vlm` needs an image-text-to-text model, but `{source}` is {kind}.")
+    return lambda: VisionLanguageModel(source, device)

@@ -1,0 +1,206 @@
+"""Models that metrics read pictures with: CLIP and DINO by name, or the miniature's own towers in their places."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ... import miniature
+from ...relation_images import clip_pixels
+
+CLIP, DINO = "openai/clip-vit-base-patch32", "facebook/dino-vits16"
+MINIATURE = "miniature"
+# DINO's own evaluation: short side 256 bicubic, centre 224, ImageNet's statistics (custom-diffusion evaluates alike)
+DINO_RESIZE, DINO_CROP = 256, 224
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def pooled(output) -> torch.Tensor:
+    """Projected features of a CLIP call: transformers 5 gives an object that holds them, 4 gave them bare."""
+    return getattr(output, "pooler_output", output)
+
+
+def check_kind(source: str, kinds: Sequence[str], metric: str) -> None:
+    """Raise a ValueError unless the model's config says that it is of one of `kinds`; no weights load."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except Exception as error:  # the Hub's client and transformers raise a dozen kinds; the cause is kept
+        raise ValueError(
+            f"`{metric}`: the model `{source}` has no readable config ({type(error).__name__}: {error}). Check the "
+            "name, and the network or the cache."
+        ) from error
+    if config.model_type not in kinds:
+        raise ValueError(
+            f"`{metric}` needs a model of kind {' or '.join(kinds)}, but `{source}` is {config.model_type}."
+        )
+
+
+def checkpoint_name(source: str, model: torch.nn.Module) -> str:
+    """The checkpoint with its commit on the Hub, or a digest of a local folder's weights."""
+    commit = getattr(model.config, "_commit_hash", None)
+    if commit:
+        return f"{source}@{commit[:12]}"
+    digest = hashlib.sha256()
+    for file in sorted(Path(source).glob("*.safetensors")):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return f"{Path(source).name}#{digest.hexdigest()[:12]}"
+
+
+class ClipTower:
+    """CLIP's two towers; pictures as its processor has them: short side bicubic, centre crop."""
+
+    def __init__(self, source: str = CLIP, device: str = "cpu"):
+        from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+
+        self.model = CLIPModel.from_pretrained(source).eval().to(device)
+        self.processor = CLIPImageProcessor.from_pretrained(source)
+        self.tokenizer = AutoTokenizer.from_pretrained(source)
+        self.checkpoint = checkpoint_name(source, self.model)
+        crop = self.processor.crop_size
+        self.preprocessing = (
+            f"short side {dict(self.processor.size)} {_filter(self.processor.resample)}, centre crop "
+            f"{crop['height']}×{crop['width']}"
+        )
+
+    @torch.no_grad()
+    def image_features(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        pixels = self.processor(list(images), return_tensors="pt").pixel_values
+        return pooled(self.model.get_image_features(pixel_values=pixels.to(self.model.device))).float().cpu()
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
+        length = self.model.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(
+            list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        )
+        inputs = {name: tokens[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+        return pooled(self.model.get_text_features(**inputs)).float().cpu()
+
+
+class DinoTower:
+    """A DINO (v1 or v2) vision transformer's class token."""
+
+    KINDS = ("vit", "dinov2")
+
+    def __init__(self, source: str = DINO, device: str = "cpu"):
+        from transformers import AutoModel
+
+        config = {"add_pooling_layer": False} if _model_type(source) == "vit" else {}
+        self.model = AutoModel.from_pretrained(source, **config).eval().to(device)
+        self.checkpoint = checkpoint_name(source, self.model)
+        # a small model's own input, for which the released sizes would be nonsense
+        self.crop = min(DINO_CROP, int(self.model.config.image_size))
+        self.resize = round(self.crop * DINO_RESIZE / DINO_CROP)
+        self.preprocessing = (
+            f"short side {self.resize} bicubic, centre crop {self.crop}, ImageNet statistics, class token"
+        )
+
+    @torch.no_grad()
+    def image_features(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        pixels = torch.stack([centre_crop(image, self.resize, self.crop) for image in images])
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        inputs = ((pixels - mean) / std).to(self.model.device)
+        return self.model(pixel_values=inputs).last_hidden_state[:, 0].float().cpu()
+
+    def text_features(self, texts):
+        raise ValueError("DINO reads no text. Use a CLIP model for texts.")
+
+
+def centre_crop(image: Image.Image, resize: int, crop: int) -> torch.Tensor:
+    """(3, crop, crop) in [0, 1]: short side to `resize`, bicubic, then the middle."""
+    factor = resize / min(image.size)
+    width, height = (max(resize, round(side * factor)) for side in image.size)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - crop) // 2, (height - crop) // 2
+    part = resized.crop((left, top, left + crop, top + crop))
+    values = torch.frombuffer(bytearray(part.tobytes()), dtype=torch.uint8).view(crop, crop, 3)
+    return values.permute(2, 0, 1).float() / 255
+
+
+class MiniatureTower:
+    """The miniature's image encoder and second text encoder, which learned to name characters side by side.
+
+    They are what its adapter and UNet read, so they favour it; and no picture ever taught them a relation's word: a
+    CLIP-R by them says nothing about relations.
+    """
+
+    def __init__(self, device: str = "cpu"):
+        from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+
+        folder = miniature.path()
+        image = folder / "relation_adapter" / "image_encoder"
+        self.vision = CLIPVisionModelWithProjection.from_pretrained(image).eval().to(device)
+        self.text = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2").eval().to(device)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer_2")
+        self.size = self.vision.config.image_size
+        self.checkpoint = "miniature image_encoder + text_encoder_2 #" + _digest_of(image, folder / "text_encoder_2")
+        self.preprocessing = f"squashed to {self.size}×{self.size} bicubic"
+
+    @torch.no_grad()
+    def image_features(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        pixels = clip_pixels(list(images), self.size, self.size).to(self.vision.device)
+        return self.vision(pixels).image_embeds.float().cpu()
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
+        length = self.text.config.max_position_embeddings
+        tokens = self.tokenizer(
+            list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        )
+        return self.text(tokens.input_ids.to(self.text.device)).text_embeds.float().cpu()
+
+
+class MiniatureDenseTower:
+    """The miniature's dense local encoder, mean over the patches: stands where DINO stands, and favours the adapter."""
+
+    def __init__(self, device: str = "cpu"):
+        from ...relation_image_encoder import LocalImageEncoder
+
+        folder = miniature.path() / "relation_adapter" / "local_image_encoder"
+        self.model = LocalImageEncoder.from_pretrained(folder).eval().to(device)
+        self.size = self.model.config.image_size
+        self.checkpoint = "miniature local_image_encoder #" + _digest_of(folder)
+        self.preprocessing = f"squashed to {self.size}×{self.size} bicubic, mean of dense features"
+
+    @torch.no_grad()
+    def image_features(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        pixels = clip_pixels(list(images), self.size, self.size).to(self.model.device)
+        return self.model.dense_features(pixels).mean((2, 3)).float().cpu()
+
+    def text_features(self, texts):
+        raise ValueError("the local encoder reads no text.")
+
+
+def _digest_of(*folders: Path) -> str:
+    files = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
+    return hashlib.sha256(b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)).hexdigest()[:12]
+
+
+def _model_type(source: str) -> str:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(source).model_type
+
+
+def _filter(number) -> str:
+    return Image.Resampling(int(number)).name.lower()
+
+
+def clip_tower(source: str, device: str) -> Callable:
+    """A maker of the tower, after its kind is checked; nothing heavy loads before it is called."""
+    if source == MINIATURE:
+        return lambda: MiniatureTower(device)
+    check_kind(source, ("clip",), "clip")
+    return lambda: ClipTower(source, device)
+
+
+def dino_tower(source: str, device: str) -> Callable:
+    """As `clip_tower`."""
+    if source == MINIATURE:
+        return lambda: MiniatureDenseTower(device)
+    check_kind(source, DinoTower.KINDS, "dino")
+    return lambda: DinoTower(source, device)

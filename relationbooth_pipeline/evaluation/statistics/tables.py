@@ -1,0 +1,135 @@
+"""Tables: every system's mean of every column with its interval, and differences between systems on the same cases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..cases import CaseFile
+from ..metrics import Column, Scores
+from .bootstrap import RESAMPLES, Interval, case_means, mean_interval, paired_difference
+from .published import NOTE, PUBLISHED
+
+HALVES = {"all": None, "one object": 1, "two objects": 2}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures of some cases.
+
+    Attributes:
+        title: which cases. rows: system → column → interval, None where not defined. differences: "a − b" → likewise.
+        missing: system → column → number of pictures without a figure.
+    """
+
+    title: str
+    columns: list[Column]
+    rows: dict[str, dict[str, Interval | None]]
+    differences: dict[str, dict[str, Interval | None]]
+    missing: dict[str, dict[str, int]]
+    notes: list[str] = field(default_factory=list)
+
+
+def build_table(
+    scores: Scores,
+    cases: CaseFile,
+    half: str = "all",
+    against: str | None = None,
+    resamples: int = RESAMPLES,
+) -> Table:
+    """The table of a half of the cases.
+
+    Args:
+        half: key of `HALVES`. against: system that the others are compared with; None: the first.
+    """
+    chosen = [c.id for c in cases.cases if HALVES[half] is None or len(c.phrases) == HALVES[half]]
+    means: dict[str, dict[str, dict[str, float]]] = {}
+    missing: dict[str, dict[str, int]] = {}
+    for system, by_case in scores.values.items():
+        means[system], missing[system] = {}, {}
+        for column in scores.columns:
+            figures = {i: [v.figure for v in by_case[i].get(column.name, ())] for i in chosen if i in by_case}
+            means[system][column.name] = case_means(figures)
+            missing[system][column.name] = sum(v is None for values in figures.values() for v in values)
+    rows = {
+        system: {
+            name: mean_interval([values[i] for i in sorted(values)], resamples) if values else None
+            for name, values in found.items()
+        }
+        for system, found in means.items()
+    }
+    base = against or next(iter(means), None)
+    differences = {
+        f"{system} − {base}": {
+            name: paired_difference(values, means[base][name], resamples) for name, values in found.items()
+        }
+        for system, found in means.items()
+        if base in means and system != base
+    }
+    title = f"{half}, {len(chosen)} cases"
+    return Table(title, scores.columns, rows, differences, missing, list(scores.notes))
+
+
+def halves(cases: CaseFile) -> list[str]:
+    """The halves that the cases have; "all" alone when there is only one kind."""
+    counts = {len(case.phrases) for case in cases.cases}
+    found = [name for name, count in HALVES.items() if count in counts]
+    return found if len(counts) == 1 and found else ["all", *found]
+
+
+def compared_runs(runs: Sequence[tuple[str, Scores]]) -> Scores:
+    """Systems of several runs in one, "run/system" where names clash.
+
+    Raises:
+        ValueError: the runs are of different case files, or their columns mean different things.
+    """
+    first_name, first = runs[0]
+    values, notes = dict(first.values), list(first.notes)
+    for name, scores in runs[1:]:
+        if scores.fingerprint != first.fingerprint:
+            raise ValueError(
+                f"`{first_name}` and `{name}` are results of different case files ({first.fingerprint[:8]}, "
+                f"{scores.fingerprint[:8]}): their means cannot be compared. Draw both from one file."
+            )
+        ours, theirs = ({c.name: c.key for c in s.columns} for s in (first, scores))
+        if different := [n for n in ours.keys() & theirs.keys() if ours[n] != theirs[n]]:
+            raise ValueError(
+                f"`{first_name}` and `{name}` measure {', '.join(sorted(different))} differently (checkpoint, scale or "
+                "pairing). Score both with the same options."
+            )
+        for system, found in scores.values.items():
+            values[system if system not in values else f"{name}/{system}"] = found
+        notes += scores.notes
+    shared = [c for c in first.columns if all(c.name in {d.name for d in s.columns} for _, s in runs)]
+    return Scores(shared, values, first.fingerprint, notes)
+
+
+def markdown(tables: Sequence[Table], published: bool = False) -> str:
+    """Tables as Markdown, with what every figure means below."""
+    text = []
+    for table in tables:
+        names = [column.name for column in table.columns]
+        text += [f"### {table.title}", "", "| system | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        for kind in (table.rows, table.differences):
+            text += [f"| {row} | " + " | ".join(_cell(found[n]) for n in names) + " |" for row, found in kind.items()]
+        text += ["", *(f"{note}" for note in table.notes), ""]
+    if published:
+        for title, (columns, rows) in PUBLISHED.items():
+            text += [f"### {title} ({NOTE})", "", "| method | " + " | ".join(columns) + " |"]
+            text += ["|---" * (len(columns) + 1) + "|"]
+            for row, figures in rows.items():
+                text.append(f"| {row} | " + " | ".join("–" if v is None else f"{v:g}" for v in figures) + " |")
+            text.append("")
+    if tables:
+        text += ["### What the figures mean", "", "| column | meaning | checkpoint | pictures | scale | pairing |"]
+        text.append("|---|---|---|---|---|---|")
+        for c in tables[0].columns:
+            better = "" if c.higher_is_better else " (lower is better)"
+            cells = (c.name, c.meaning + better, c.checkpoint, c.preprocessing, c.scale, c.pairing)
+            text.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    text += ["", "Means over cases [95 % bootstrap interval over cases]; differences are paired by case."]
+    return "\n".join(text) + "\n"
+
+
+def _cell(interval: Interval | None) -> str:
+    if interval is None:
+        return "–"
+    return interval.text(1 if abs(interval.mean) >= 10 else 3)

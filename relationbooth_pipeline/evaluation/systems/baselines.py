@@ -1,0 +1,155 @@
+"""Systems without a model of their own: pasted references, another case's pictures, folders, and anybody's function."""
+
+import hashlib
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from ...relation_images import open_image
+from ...sheets.png_settings import read_png_settings
+from ..cases import Case, CaseFile
+from .pictures import picture_path, picture_settings
+from .system import System, noise_seed
+
+_NUMBERED = re.compile(r"(?P<case>.+?)(?:[_/](?P<number>\d+))?")
+
+
+class Collage(System):
+    """References pasted side by side: the ceiling of identity without any relation; exposes metrics that prefer it."""
+
+    def __init__(self, name: str, size: int):
+        super().__init__(name)
+        self.size = size
+
+    def settings(self, case: Case) -> dict:
+        return {"method": "collage", "size": self.size}
+
+    def draw(self, case, photos, seeds):
+        picture = Image.new("RGB", (self.size, self.size), "white")
+        boxes = case.boxes or [(i / len(photos), 0.1, (i + 1) / len(photos), 0.9) for i in range(len(photos))]
+        for photo, box in zip(photos, boxes):
+            left, top, right, bottom = (round(v * self.size) for v in box)
+            size = (max(1, right - left), max(1, bottom - top))
+            picture.paste(photo.resize(size, Image.Resampling.LANCZOS), (left, top))
+        return [picture] * len(seeds)
+
+
+class Shuffled(System):
+    """Another system's pictures of the next case with as many objects: a floor that any metric must tell apart."""
+
+    def __init__(self, name: str, base: System):
+        super().__init__(name)
+        self.base = base
+
+    def prepare(self, cases: CaseFile, root: Path) -> None:
+        self.base.prepare(cases, root)
+        self.cases, self.root, self.other = cases, root, {}
+        by_count: dict[int, list[Case]] = {}
+        for case in cases.all_cases:
+            by_count.setdefault(len(case.phrases), []).append(case)
+        for group in by_count.values():
+            if len(group) < 2:
+                raise ValueError(
+                    f"the system {self.name!r} needs two cases with {len(group[0].phrases)} object(s), got one."
+                )
+            # half way around: neighbours in a case file often share their relation
+            step = max(1, len(group) // 2)
+            self.other.update({case.id: group[(i + step) % len(group)] for i, case in enumerate(group)})
+
+    def settings(self, case: Case) -> dict:
+        other = self.other[case.id]
+        return {"method": "shuffled", "pictures_of": other.id, "base": self.base.settings(other)}
+
+    def load(self) -> None:
+        self.base.load()
+
+    def draw(self, case, photos, seeds):
+        other = self.other[case.id]
+        paths = [picture_path(self.root, self.base.name, other.id, number) for number in range(len(seeds))]
+        wanted = [picture_settings(self.base, self.cases, other, number) for number in range(len(seeds))]
+        if all(path.is_file() and read_png_settings(path) == w for path, w in zip(paths, wanted)):
+            return [open_image(path) for path in paths]
+        photos = [open_image(path) for path in self.cases.image_prompts(other)]
+        return self.base.draw(other, photos, [noise_seed(other.id, number) for number in range(len(seeds))])
+
+
+class PictureFolder(System):
+    """Pictures that were made elsewhere: `<case id>/<number>.png`, `<case id>_<number>.png`, or `<case id>.png`.
+
+    Raises (in `prepare`):
+        ValueError: pictures are missing, extra or oddly named; all of them are told.
+    """
+
+    SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+    def __init__(self, name: str, folder: str | Path, count: int):
+        super().__init__(name)
+        self.folder, self.count = Path(folder), count
+
+    def prepare(self, cases: CaseFile, root: Path) -> None:
+        if not self.folder.is_dir():
+            raise ValueError(f"the system {self.name!r}: no folder `{self.folder}`.")
+        known = {case.id for case in cases.all_cases}
+        self.files: dict[tuple[str, int], Path] = {}
+        odd = []
+        for file in sorted(self.folder.rglob("*")):
+            if file.is_dir() or file.name.startswith("."):
+                continue
+            stem = file.relative_to(self.folder).with_suffix("").as_posix()
+            match = _NUMBERED.fullmatch(stem)
+            key = (stem, 0) if stem in known else (match["case"], int(match["number"] or 0))
+            if file.suffix.lower() not in self.SUFFIXES or key[0] not in known or key[1] >= self.count:
+                odd.append(file.name if file.parent == self.folder else stem)
+            elif key in self.files:
+                odd.append(f"{file.name} (a second picture {key[1]} of {key[0]})")
+            else:
+                self.files[key] = file
+        missing = [f"{c.id}/{n}" for c in cases.cases for n in range(self.count) if (c.id, n) not in self.files]
+        for what, found in (("missing", missing), ("extra or oddly named", odd)):
+            if found:
+                more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+                raise ValueError(
+                    f"the pictures of `{self.folder}`: {len(found)} {what}: {', '.join(found[:10])}{more}. Each case "
+                    f"needs {self.count} picture(s), named `<case id>/<number>.png`, and nothing else."
+                )
+        for file in self.files.values():
+            open_image(file)
+
+    def settings(self, case: Case) -> dict:
+        files = [self.files[case.id, number] for number in range(self.count)]
+        return {"method": "folder", "files": [hashlib.sha256(f.read_bytes()).hexdigest()[:32] for f in files]}
+
+    def draw(self, case, photos, seeds):
+        return [open_image(self.files[case.id, number]) for number in range(len(seeds))]
+
+
+class PythonFunction(System):
+    """Anybody's function `module:function`, called as `function(case, photos, seeds)`; gives a PIL image a seed.
+
+    The module's source is part of the settings: pictures of changed code are not mixed with older ones.
+    """
+
+    def __init__(self, name: str, target: str):
+        super().__init__(name)
+        self.target = target
+        module, _, function = target.partition(":")
+        try:
+            self.function: Callable = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"`callable:` needs `module:function` that can be imported, got {target!r} ({error})."
+            ) from error
+        if not callable(self.function):
+            raise ValueError(f"`callable:{target}` names a {type(self.function).__name__}, not a function.")
+        source = inspect.getsourcefile(importlib.import_module(module))
+        self.code = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16] if source else None
+
+    def settings(self, case: Case) -> dict:
+        return {"method": "callable", "target": self.target, "code": self.code}
+
+    def draw(self, case, photos, seeds):
+        return self.function(case, list(photos), list(seeds))

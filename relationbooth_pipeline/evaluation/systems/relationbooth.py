@@ -1,0 +1,158 @@
+"""Our systems: adapter and RelationLoRA, adapter alone, image prompts that start late, and plain SDXL."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...relation_lora import WEIGHT_NAME, read_relation_metadata
+from ..cases import Case, CaseFile, case_predicate
+from .loaded import LoadedPipeline
+from .system import System
+
+LATE_START = 5  # steps of plain SDXL before the image prompts act
+
+
+@dataclass(frozen=True)
+class LoraTable:
+    """Which RelationLoRA draws which relation.
+
+    Attributes:
+        entries: predicate, lower case → (file, weight).
+    """
+
+    entries: dict[str, tuple[str, float]]
+
+    @classmethod
+    def read(cls, path: str | Path) -> "LoraTable":
+        """From a JSON file {predicate: file or [file, weight]}; files are named from the table's folder.
+
+        Raises:
+            ValueError: no such file, or entries of another kind; a named file that is missing.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ValueError(f"`lora_table`: no file `{path}`.")
+        try:
+            document = json.loads(path.read_text(encoding="utf-8-sig"))
+            pairs = {k: (v, None) if isinstance(v, str) else (v[0], float(v[1])) for k, v in document.items()}
+        except (ValueError, AttributeError, TypeError, IndexError) as error:
+            raise ValueError(
+                f'`lora_table`: `{path}` must be JSON such as {{"hugging": "hug.safetensors"}} or '
+                f'{{"hugging": ["hug.safetensors", 0.8]}}, got {error!r}.'
+            ) from error
+        return cls({key.lower(): _weighed(path.parent / name, weight) for key, (name, weight) in pairs.items()})
+
+    @classmethod
+    def of_model(cls, folder: Path | None) -> "LoraTable":
+        """The RelationLoRAs that lie in a model's folder, each under its header's predicate without "is"."""
+        entries = {}
+        for file in sorted((folder / "relation_loras").glob(f"*/{WEIGHT_NAME}")) if folder else ():
+            metadata = read_relation_metadata(file)
+            if metadata is not None:
+                key = metadata.predicate.lower().removeprefix("is ").removeprefix("are ")
+                entries[key] = (str(file), metadata.scale)
+        return cls(entries)
+
+    def of_case(self, case: Case) -> tuple[str, float] | None:
+        predicate, _ = case_predicate(case)
+        return self.entries.get(predicate.lower()) if predicate else None
+
+
+def _weighed(file: Path, weight: float | None) -> tuple[str, float]:
+    if not file.is_file():
+        raise ValueError(f"`lora_table`: no LoRA file `{file}`.")
+    metadata = read_relation_metadata(file)
+    return str(file), weight if weight is not None else (metadata.scale if metadata else 1.0)
+
+
+def lora_digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+
+
+class RelationBooth(System):
+    """Adapter, and for each relation the RelationLoRA that the table has for it.
+
+    Args:
+        loras: None: no RelationLoRA at all, which is MS-Diffusion's method on our code.
+        start_step: UNet call from which image prompts act; before it the pipeline is plain SDXL.
+    """
+
+    def __init__(self, name: str, loaded: LoadedPipeline, loras: LoraTable | None, start_step: int = 0):
+        super().__init__(name)
+        self.loaded, self.loras, self.start_step = loaded, loras, start_step
+        if not 0 <= start_step < loaded.settings.steps:
+            raise ValueError(f"`start_step` must be in [0, {loaded.settings.steps}), got {start_step}.")
+
+    def prepare(self, cases: CaseFile, root: Path) -> None:
+        if self.loras is not None and not any(self.loras.of_case(case) for case in cases.cases):
+            known = ", ".join(sorted(self.loras.entries)) or "none"
+            raise ValueError(
+                f"the system {self.name!r} has a RelationLoRA for no predicate of these cases; it has: {known}. Name "
+                "them with `--lora_table`, or leave this system out: it would equal `adapter`."
+            )
+
+    def settings(self, case: Case) -> dict:
+        lora = self.loras.of_case(case) if self.loras is not None else None
+        return {
+            "method": "relationbooth",
+            **self.loaded.described(),
+            "image_prompt_scale": self.loaded.settings.image_prompt_scale,
+            "lora": None if lora is None else [lora_digest(lora[0]), lora[1]],
+            "start_step": self.start_step,
+        }
+
+    def load(self) -> None:
+        if self.loaded.pipe.relation_adapter is None:
+            raise ValueError(f"the system {self.name!r} needs an adapter, and the model brings none. Name it.")
+
+    def draw(self, case, photos, seeds):
+        lora = self.loras.of_case(case) if self.loras is not None else None
+        self.loaded.activate([lora] if lora else [])
+        pipe = self.loaded.pipe
+        boxes = [list(box) for box in case.boxes] if case.boxes else pipe.layout(len(photos))
+        with starting_late(pipe.unet, self.start_step):
+            return self.loaded.call(
+                case.prompt,
+                seeds,
+                image_prompts=list(photos),
+                phrases=list(case.phrases),
+                boxes=boxes,
+                image_prompt_scale=self.loaded.settings.image_prompt_scale,
+            )
+
+
+class starting_late:  # noqa: N801 (reads as a statement)
+    """Within the block, the UNet's first `start` calls see no image prompts: they are plain SDXL's."""
+
+    def __init__(self, unet, start: int):
+        self.unet, self.start, self.calls, self.handle = unet, start, 0, None
+
+    def __enter__(self):
+        if self.start:
+            self.handle = self.unet.register_forward_pre_hook(self._hide, with_kwargs=True)
+
+    def _hide(self, module, arguments, kwargs):
+        self.calls += 1
+        return arguments, ({**kwargs, "cross_attention_kwargs": None} if self.calls <= self.start else kwargs)
+
+    def __exit__(self, *error):
+        if self.handle is not None:
+            self.handle.remove()
+
+
+class PlainSDXL(System):
+    """The base alone: the prompt, no photo. A floor for identity."""
+
+    def __init__(self, name: str, loaded: LoadedPipeline):
+        super().__init__(name)
+        self.loaded = loaded
+
+    def settings(self, case: Case) -> dict:
+        described = self.loaded.described()
+        kept = {k: v for k, v in described.items() if k not in ("adapter", "image_encoder", "local_image_encoder")}
+        return {"method": "sdxl", **kept}
+
+    def draw(self, case, photos, seeds):
+        self.loaded.activate([])
+        return self.loaded.call(case.prompt, seeds)
