@@ -1,0 +1,130 @@
+"""Intervals: means over cases, coverage on simulated worlds, pairing, and tables."""
+
+import json
+
+import numpy as np
+import pytest
+
+from relationbooth_pipeline.evaluation.cases import CaseFile
+from relationbooth_pipeline.evaluation.metrics import Column, Scores, Value
+from relationbooth_pipeline.evaluation.metrics.scores import read_lines
+from relationbooth_pipeline.evaluation.statistics import (
+    PUBLISHED,
+    auc,
+    build_table,
+    case_means,
+    compared_runs,
+    markdown,
+    mean_interval,
+    paired_difference,
+)
+
+from .tiny_bench import pair, single
+
+
+def test_pictures_of_a_case_are_averaged_first():
+    means = case_means({"a": [1.0, 2.0, None], "b": [5.0], "c": [None]})
+    assert means == {"a": 1.5, "b": 5.0}
+    assert mean_interval(list(means.values())).mean == 3.25  # not the mean of three pictures
+
+
+def test_the_interval_is_that_of_plain_loops():
+    values, resamples = [0.3, 1.7, 2.2, 0.1, 5.0], 1200  # more than one chunk
+    rng = np.random.default_rng(4)
+    draws = np.concatenate([rng.integers(0, 5, (1000, 5)), rng.integers(0, 5, (200, 5))])
+    means = sorted(sum(values[i] for i in draw) / 5 for draw in draws)
+    found = mean_interval(values, resamples, seed=4)
+    assert found.low == pytest.approx(np.percentile(means, 2.5), abs=1e-12)
+    assert found.high == pytest.approx(np.percentile(means, 97.5), abs=1e-12)
+    assert found.cases == 5
+
+
+def test_coverage_where_pictures_resemble_their_case():
+    rng, hits, pictures_hit, worlds = np.random.default_rng(0), 0, 0, 600
+    for _ in range(worlds):
+        case = rng.normal(0, 1, (100, 1))
+        pictures = 10 + case + rng.normal(0, 0.5, (100, 4))
+        found = mean_interval(pictures.mean(1), 1000)
+        hits += found.low <= 10 <= found.high
+        naive = mean_interval(pictures.ravel(), 1000)
+        pictures_hit += naive.low <= 10 <= naive.high
+    assert 0.93 <= hits / worlds <= 0.97
+    assert pictures_hit / worlds < 0.80  # the same pictures, resampled without their cases: far too sure
+
+
+def test_differences_are_paired_over_shared_cases():
+    rng = np.random.default_rng(1)
+    level = rng.normal(0, 5, 80)
+    first = {f"c{i}": level[i] + 1 for i in range(80)}
+    second = {f"c{i}": level[i] for i in range(80)} | {"other": 99.0}
+    found = paired_difference(first, second)
+    assert found.cases == 80
+    assert (found.low, found.mean, found.high) == pytest.approx((1.0, 1.0, 1.0))
+    assert paired_difference({"a": 1.0}, {"b": 1.0}) is None
+
+
+def test_auc_counts_pairs():
+    right, wrong = [0.9, 0.5, 0.5], [0.5, 0.1]
+    pairs = [1.0 if a > b else 0.5 if a == b else 0.0 for a in right for b in wrong]
+    assert auc(right, wrong) == pytest.approx(sum(pairs) / len(pairs))
+    with pytest.raises(ValueError, match="got 0 right and 1 wrong"):
+        auc([], [1.0])
+
+
+def scores(fingerprint="f", systems=("ours", "sdxl"), scale="100"):
+    columns = [Column("DINO", "Likeness.", "vit", "224", scale, "all"), Column("assigned", "Own place.")]
+    values = {
+        name: {
+            "pair-0": {"DINO": [Value(10.0 + i), Value(12.0 + i)], "assigned": [Value(1.0), Value(0.0)]},
+            "single-0": {"DINO": [Value(20.0 + i), Value(20.0 + i)], "assigned": [Value(None, "one"), Value(None, "one")]},
+        }
+        for i, name in enumerate(systems)
+    }
+    return Scores(columns, values, fingerprint)
+
+
+CASES = CaseFile((pair("pair-0"), single("single-0")), None)
+
+
+def test_tables_of_halves_and_missing_figures():
+    table = build_table(scores(), CASES, resamples=200)
+    assert table.rows["ours"]["DINO"].mean == pytest.approx(15.5)
+    assert table.differences["sdxl − ours"]["DINO"].mean == pytest.approx(1.0)
+    assert table.missing["ours"] == {"DINO": 0, "assigned": 2}
+    assert build_table(scores(), CASES, "one object").rows["ours"]["assigned"] is None
+    against = build_table(scores(), CASES, against="sdxl").differences
+    assert list(against) == ["ours − sdxl"]
+
+
+def test_markdown_tells_what_every_figure_means_and_marks_published_ones():
+    text = markdown([build_table(scores(), CASES, resamples=200)], published=True)
+    assert "| DINO | Likeness. | vit | 224 | 100 | all |" in text
+    assert "| RelationBooth | 28.9 | 20.4 | 75.4 | 62.1 |" in text and "not comparable" in text
+    assert "| ELITE | 25.7 |" in text
+    assert all(len(row) == len(columns) for columns, rows in PUBLISHED.values() for row in rows.values())
+
+
+def test_only_equal_case_files_are_compared():
+    joined = compared_runs([("a", scores()), ("b", scores())])
+    assert list(joined.values) == ["ours", "sdxl", "b/ours", "b/sdxl"]
+    with pytest.raises(ValueError, match="`a` and `b` are results of different case files"):
+        compared_runs([("a", scores()), ("b", scores("g"))])
+    with pytest.raises(ValueError, match="`a` and `b` measure DINO differently"):
+        compared_runs([("a", scores()), ("b", scores(scale="1"))])
+
+
+def test_results_come_back_from_their_lines_and_a_torn_one_is_told(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text("\n".join(scores().lines()) + "\n", encoding="utf-8")
+    assert read_lines(path) == scores()
+    path.write_text("\n".join(scores().lines())[:-20], encoding="utf-8")
+    torn = read_lines(path)
+    assert "was torn off and is left out" in torn.notes[0]
+    assert len(torn.values["sdxl"]["single-0"]["DINO"]) == 1
+    lines = scores().lines()
+    path.write_text("\n".join([lines[0], lines[1][:-5], *lines[2:]]), encoding="utf-8")
+    with pytest.raises(ValueError, match="line 2 is no JSON"):
+        read_lines(path)
+    path.write_text(json.dumps({"other": 1}) + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is no file of results"):
+        read_lines(path)
