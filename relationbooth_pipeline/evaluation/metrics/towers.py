@@ -54,10 +54,10 @@ class ClipTower:
     """CLIP's two towers; pictures as its processor has them: short side bicubic, centre crop."""
 
     def __init__(self, source: str = CLIP, device: str = "cpu"):
-        from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+        from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
         self.model = CLIPModel.from_pretrained(source).eval().to(device)
-        self.processor = CLIPImageProcessor.from_pretrained(source)
+        self.processor = AutoImageProcessor.from_pretrained(source, backend="pil")
         self.tokenizer = AutoTokenizer.from_pretrained(source)
         self.checkpoint = checkpoint_name(source, self.model)
         crop = self.processor.crop_size

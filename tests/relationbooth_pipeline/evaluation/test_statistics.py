@@ -76,7 +76,10 @@ def scores(fingerprint="f", systems=("ours", "sdxl"), scale="100"):
     values = {
         name: {
             "pair-0": {"DINO": [Value(10.0 + i), Value(12.0 + i)], "assigned": [Value(1.0), Value(0.0)]},
-            "single-0": {"DINO": [Value(20.0 + i), Value(20.0 + i)], "assigned": [Value(None, "one"), Value(None, "one")]},
+            "single-0": {
+                "DINO": [Value(20.0 + i), Value(20.0 + i)],
+                "assigned": [Value(None, "one"), Value(None, "one")],
+            },
         }
         for i, name in enumerate(systems)
     }
