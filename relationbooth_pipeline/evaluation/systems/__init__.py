@@ -85,7 +85,7 @@ class _Builder:
             raise ValueError(
                 f"`ip-adapter:` must name a local weights file, got {source!r}; leave it out for the Hub's."
             )
-        return IPAdapter(name, self.bare(), str(file.parent), file.name, str(file.parent / "image_encoder"), **scale)
+        return IPAdapter(name, self.bare(), str(file.parent), file.name, "image_encoder", **scale)
 
 
 _Make = Callable[[_Builder, str, str], System]
@@ -111,6 +111,8 @@ KINDS: dict[str, tuple[str | None, _Make]] = {
 def build_systems(texts: Sequence[str], options: SystemOptions) -> list[System]:
     """Systems from texts `KIND`, `KIND:SOURCE` or `NAME=KIND:SOURCE`; `shuffled:NAME` follows the system it shuffles.
 
+    Without a name a system is called by its kind.
+
     Raises:
         ValueError: an unknown kind, a source missing or too much, two systems of one name.
     """
@@ -119,7 +121,7 @@ def build_systems(texts: Sequence[str], options: SystemOptions) -> list[System]:
     for text in texts:
         name, equals, rest = text.partition("=")
         kind, colon, source = (rest if equals else text).partition(":")
-        name = name if equals else re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
+        name = name if equals else (f"shuffled-{source}" if kind == "shuffled" else kind)
         if not _NAME.fullmatch(name):
             raise ValueError(f"a system's name must be letters, digits, '.', '_' or '-', got {name!r} of {text!r}.")
         if name in built:

@@ -126,7 +126,8 @@ class CustomDiffusion(PerSubject):
             f"{load_word(pipe, place)} {phrase}" for place, phrase in zip(places, case.phrases)
         ]  # the modifier stands before the class noun
         stock = pipe.unet.attn_processors
-        pipe.unet.load_attn_procs(source, weight_name=CUSTOM_WEIGHTS)
+        # diffusers 0.42 reads the file and sets nothing unless it is told the pipeline
+        pipe.unet.load_attn_procs(source, weight_name=CUSTOM_WEIGHTS, _pipeline=pipe)
         try:
             return self.loaded.call(prompt_with(case, words), seeds)
         finally:
