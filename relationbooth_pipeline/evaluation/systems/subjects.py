@@ -125,9 +125,12 @@ class CustomDiffusion(PerSubject):
         words = [
             f"{load_word(pipe, place)} {phrase}" for place, phrase in zip(places, case.phrases)
         ]  # the modifier stands before the class noun
-        stock = pipe.unet.attn_processors
+        stock = dict(pipe.unet.attn_processors)
+        state = read_checkpoint(source / CUSTOM_WEIGHTS)
+        # safetensors drop the empty entries of layers that were not trained, which diffusers counts
+        untrained = [name for name in stock if not any(key.startswith(f"{name}.") for key in state)]
         # diffusers 0.42 reads the file and sets nothing unless it is told the pipeline
-        pipe.unet.load_attn_procs(source, weight_name=CUSTOM_WEIGHTS, _pipeline=pipe)
+        pipe.unet.load_attn_procs({**state, **{name: {} for name in untrained}}, _pipeline=pipe)
         try:
             return self.loaded.call(prompt_with(case, words), seeds)
         finally:

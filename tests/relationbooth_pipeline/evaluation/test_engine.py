@@ -1,0 +1,218 @@
+"""A run: taken up again after any death, shared between processes, and refused before anything loads."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from relationbooth_pipeline.evaluation.engine import Run
+from relationbooth_pipeline.evaluation.finishing import comparison, default_models, estimate, finish, report_of
+from relationbooth_pipeline.evaluation.metrics import read_scores
+from relationbooth_pipeline.evaluation.work import Share, run_on_ray
+
+from .tiny_bench import pair, single, write_bench
+from .tiny_run import finished, kept, run_options
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    cases = [pair(f"pair-{i}") for i in range(3)] + [single(f"single-{i}") for i in range(2)]
+    return write_bench(tmp_path_factory.mktemp("bench"), cases)
+
+
+@pytest.fixture(scope="module")
+def whole(bench, models, tmp_path_factory):
+    """A run by one process."""
+    run = finished(run_options(bench.folder, tmp_path_factory.mktemp("whole") / "run", models))
+    return run, kept(run.root)
+
+
+def lines(run):
+    return read_scores(run.root, run.cases, [s.name for s in run.systems], run.options.pictures).lines()
+
+
+def test_a_finished_run_is_left_alone(whole):
+    run, files = whole
+    assert sum(name.endswith(".png") for name in files) == 3 * 5 * 2
+    before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()}
+    again = finished(run.options)
+    assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()} == before
+    assert again.left_to_draw() == []
+
+
+def test_two_shards_give_the_same_as_one_process(whole, bench, models, tmp_path):
+    for shard in ("1/2", "0/2"):
+        last = finished(run_options(bench.folder, tmp_path / "run", models, shard=shard))
+    assert kept(tmp_path / "run") == whole[1] and lines(last) == lines(whole[0])
+
+
+def _until_killed(options, stages):
+    torch.set_num_threads(1)
+    run = Run(options)
+    for stage in stages:
+        for _ in run.work(stage):
+            pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_killed_at_ten_moments_the_finished_run_is_the_same(whole, bench, models, tmp_path):
+    options, rng = run_options(bench.folder, tmp_path / "run", models), random.Random(0)
+    context, killed = multiprocessing.get_context("fork"), 0
+    for _ in range(10):
+        process = context.Process(target=_until_killed, args=(options, ("draw", "score")))
+        process.start()
+        time.sleep(rng.uniform(0.02, 0.6))
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            killed += 1
+        process.join()
+    assert killed >= 3
+    run = finished(options)
+    assert (
+        kept(tmp_path / "run") == {n: b for n, b in kept(tmp_path / "run").items() if not n.endswith(".tmp")} | whole[1]
+    )
+    assert lines(run) == lines(whole[0])
+
+
+def test_under_torchrun_two_processes_give_the_same(whole, bench, models, tmp_path):
+    pytest.importorskip("typer")
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
+    command += [
+        str(random.Random(str(tmp_path)).randrange(20_000, 40_000)),
+        "-m",
+        "relationbooth_pipeline.commands.main",
+    ]
+    command += ["evaluate", "run", "--bench", str(bench.folder / "cases.jsonl"), "--output", str(tmp_path / "run")]
+    command += ["--model", "miniature", "--clip", models["clip"], "--dino", models["dino"], "--pictures", "2"]
+    command += ["--height", "32", "--width", "32", "--device", "cpu"]
+    for system in whole[0].options.systems:
+        command += ["--system", system]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert kept(tmp_path / "run") == whole[1]
+    assert (tmp_path / "run" / "results.jsonl").read_text(encoding="utf-8").splitlines() == lines(whole[0])
+
+
+class Dying:
+    """A worker whose process dies the first time that it meets one item."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, item):
+        mark = self.folder / f"{item}"
+        if item == 3 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with open(self.folder / f"{item}.times", "a", encoding="utf-8") as file:
+            file.write("x")
+        return item * item
+
+
+def test_on_ray_what_died_is_started_again(tmp_path):
+    pytest.importorskip("ray")
+    done = dict(run_on_ray(list(range(8)), lambda: Dying(tmp_path), workers=2))
+    assert done == {i: i * i for i in range(8)}
+    assert all((tmp_path / f"{i}.times").read_text() == "x" for i in range(8))
+
+
+def test_a_run_on_ray_gives_the_same(whole, bench, models, tmp_path):
+    pytest.importorskip("ray")
+    run = finished(run_options(bench.folder, tmp_path / "run", models, engine="ray", workers=2))
+    assert kept(tmp_path / "run") == whole[1] and lines(run) == lines(whole[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pictures": 0}, "`pictures` must be at least 1, got 0"),
+        ({"engine": "slurm"}, "`engine` must be local or ray, got 'slurm'"),
+        ({"shard": "2/2"}, "`shard` must be i/n with i from 0 to n − 1, such as 0/4, got '2/2'"),
+        ({"limit": 0}, "`limit` must be at least 1, got 0"),
+        ({"systems": ("flux",)}, "`system` must be one of"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_leaves_no_folder(bench, models, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        Run(run_options(bench.folder, tmp_path / "run", models, **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_something_else_is_refused(bench, whole, models, tmp_path):
+    (tmp_path / "thesis.txt").write_text("chapter 1", encoding="utf-8")
+    with pytest.raises(ValueError, match="holds something, but no run"):
+        Run(run_options(bench.folder, tmp_path, models))
+    other = write_bench(tmp_path / "other", [pair("x"), pair("y"), single("z"), single("w")])
+    with pytest.raises(ValueError, match="is a run of other cases or pictures a case .fingerprint"):
+        Run(run_options(other.folder, whole[0].root, models))
+    with pytest.raises(ValueError, match="pictures: 2 there, 1 asked for"):
+        Run(run_options(bench.folder, whole[0].root, models, pictures=1))
+
+
+def test_a_changed_metric_is_scored_again_and_nothing_else(whole, bench, models, tmp_path):
+    options = run_options(bench.folder, tmp_path / "run", models)
+    finished(options)
+    changed = options.metric_options.__class__(models["clip"], models["dino"], protocol="custom-diffusion")
+    run = finished(run_options(bench.folder, tmp_path / "run", models, metric_options=changed))
+    first, second = (read_scores(r.root, r.cases, ["mine"], 2) for r in (whole[0], run))
+    for case, found in first.values["mine"].items():
+        for one, two in zip(found["DINO"], second.values["mine"][case]["DINO"]):
+            assert one.figure == pytest.approx(100 * two.figure, abs=1e-3)
+
+
+def test_the_estimate_tells_pictures_and_hours(whole, bench, models, tmp_path):
+    options = run_options(bench.folder, tmp_path / "run", models)
+    told = estimate(Run(options))
+    assert told[0] == "mine: 10 pictures left (no picture drawn yet)" and "--limit 10" in told[-1]
+    assert estimate(whole[0])[-1] == "about 0.00 hours for one process"
+
+
+def test_the_report_again_needs_all_scores_or_partial(whole, bench, models, tmp_path):
+    options = run_options(bench.folder, tmp_path / "run", models, shard="0/2")
+    finished(options)
+    with pytest.raises(ValueError, match="system-case pairs are not scored yet .*pass `--partial`"):
+        report_of(tmp_path / "run", None, None, False, False)
+    told = report_of(tmp_path / "run", None, None, False, True)
+    assert "are not scored yet: figures are of the others" in told[0] and told[-1].endswith("report.html")
+    with pytest.raises(ValueError, match="is no run: it holds no run.json"):
+        report_of(tmp_path, None, None, False, False)
+    with pytest.raises(ValueError, match="`against` must be one of mine"):
+        report_of(whole[0].root, None, "nobody", False, False)
+
+
+def test_runs_are_compared_by_case(whole, bench, models, tmp_path):
+    run, _ = whole
+    finish(run, None, False)
+    (tmp_path / "theirs.jsonl").write_bytes((run.root / "results.jsonl").read_bytes())
+    text = comparison([run.root, tmp_path / "theirs.jsonl"], str(bench.folder), None)
+    assert "| theirs.jsonl/mine − mine | 0.000 [0.000, 0.000]" in text
+    with pytest.raises(ValueError, match="two or more runs, got 1"):
+        comparison([run.root], None, None)
+
+
+def test_shares_cover_every_item_once(monkeypatch):
+    items = list(range(23))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    parts = []
+    for shard in ("0/2", "1/2"):
+        for rank in range(3):
+            monkeypatch.setenv("RANK", str(rank))
+            parts += Share.of(shard).part(items)
+    assert sorted(parts) == items
+
+
+def test_every_bench_has_its_models():
+    assert default_models("miniature", None, None, None).clip == "miniature"
+    real = default_models("cases.jsonl", None, None, None)
+    assert (real.clip, real.dino, real.size) == ("openai/clip-vit-base-patch32", "facebook/dino-vits16", 1024)
+    assert json.dumps(default_models("miniature", "m", "c", "d").__dict__)
