@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ..cases import Case, phrase_places
+from ...relation_layouts import phrase_places
+from ..cases import Case
 from .dreambench import read_json
 
 

@@ -1,6 +1,6 @@
 """What is asked: cases, their photos and predicates, and whether a case file is sound."""
 
-from .case import Case, phrase_places
+from .case import Case
 from .files import CASES, CaseFile, read_cases, write_cases
 from .predicates import PREDICATE_RULES, case_predicate
 
@@ -10,7 +10,6 @@ __all__ = [
     "Case",
     "CaseFile",
     "case_predicate",
-    "phrase_places",
     "read_cases",
     "write_cases",
 ]

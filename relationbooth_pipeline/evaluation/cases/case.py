@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ...relation_layouts import phrase_places
 from ...relation_regions import check_box
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")  # a folder's name on every system
@@ -74,22 +74,6 @@ class Case:
             except ValueError as error:
                 found.append(str(error))
         return found
-
-
-def phrase_places(phrases: Sequence[str], prompt: str) -> list[tuple[int, int] | None]:
-    """[start, end) in characters of each phrase as whole words of `prompt`; None where a phrase finds no place.
-
-    No two phrases share a place: longer ones choose first ("black cat" before "cat"), equal ones in their order.
-    """
-    places: list[tuple[int, int] | None] = [None] * len(phrases)
-    for index in sorted(range(len(phrases)), key=lambda i: -len(phrases[i])):
-        if not phrases[index].strip():
-            continue
-        for match in re.finditer(rf"(?<!\w){re.escape(phrases[index])}(?!\w)", prompt):
-            if all(other is None or match.end() <= other[0] or other[1] <= match.start() for other in places):
-                places[index] = match.span()
-                break
-    return places
 
 
 def case_from(line: dict) -> Case:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from PIL import Image
 
-from ..cases import Case, CaseFile, case_predicate, phrase_places
+from ...relation_layouts import phrase_places
+from ..cases import Case, CaseFile, case_predicate
 from .metric import Column, Metric, Value
 from .towers import checkpoint_name
 

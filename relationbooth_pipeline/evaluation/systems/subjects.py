@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...relation_files import read_checkpoint
+from ...relation_layouts import phrase_places
 from ...relation_lora import WEIGHT_NAME
-from ..cases import Case, CaseFile, phrase_places
+from ..cases import Case, CaseFile
 from .loaded import LoadedPipeline
 from .relationbooth import lora_digest
 from .system import System

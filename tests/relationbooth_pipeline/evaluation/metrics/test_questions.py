@@ -16,8 +16,8 @@ from relationbooth_pipeline.evaluation.metrics.questions import (
     statement,
 )
 
+from ..tiny_bench import pair, single
 from .slow_metrics import PICTURES, bench  # noqa: F401
-from .tiny_bench import pair, single
 
 
 def test_questions_are_answered_by_the_model_s_own_probabilities(models, bench):

@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from relationbooth_pipeline.evaluation.cases import case_predicate, phrase_places, read_cases, write_cases
+from relationbooth_pipeline.evaluation.cases import case_predicate, read_cases, write_cases
 from relationbooth_pipeline.evaluation.cases.sheet import case_sheet
 from tests.tiny import photo
 
-from .tiny_bench import pair, single, write_bench
+from ..tiny_bench import pair, single, write_bench
 
 
 def test_cases_come_back_as_they_were_written(tmp_path):
@@ -41,22 +41,6 @@ def test_a_limit_spreads_over_the_file_and_keeps_its_fingerprint(tmp_path):
     assert bench.limited(None) is bench and bench.limited(10) is bench
     with pytest.raises(ValueError, match="`limit` must be at least 1, got 0"):
         bench.limited(0)
-
-
-@pytest.mark.parametrize(
-    ("phrases", "prompt", "expected"),
-    [
-        (("cat", "bear"), "a cat and a bear", [(2, 5), (12, 16)]),
-        (("bear", "cat"), "a cat and a bear", [(12, 16), (2, 5)]),
-        (("cat", "black cat"), "a black cat hugs a cat", [(19, 22), (2, 11)]),  # the longer chooses first
-        (("cat", "cat"), "a cat kisses a cat.", [(2, 5), (15, 18)]),
-        (("cat", "cat"), "a cat sleeps", [(2, 5), None]),
-        (("cat",), "a catfish", [None]),
-        ((" ",), "a cat", [None]),
-    ],
-)
-def test_every_phrase_has_a_place_of_its_own(phrases, prompt, expected):
-    assert phrase_places(phrases, prompt) == expected
 
 
 @pytest.mark.parametrize(

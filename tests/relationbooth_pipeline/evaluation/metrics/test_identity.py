@@ -16,8 +16,8 @@ from relationbooth_pipeline.evaluation.metrics.detection import (
 from relationbooth_pipeline.evaluation.metrics.identity import CropIdentity, assigned, box_overlap, margin
 from relationbooth_pipeline.relation_images import open_image
 
+from ..tiny_bench import BOXES, pair
 from .slow_metrics import PICTURES, bench, clip, cosine, dino, dino_vector  # noqa: F401
-from .tiny_bench import BOXES, pair
 
 
 def test_crops_are_compared_with_their_own_object(models, bench, clip, dino):

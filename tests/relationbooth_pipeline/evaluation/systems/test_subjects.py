@@ -15,7 +15,7 @@ from relationbooth_pipeline.evaluation.systems.ip_adapter import box_mask
 from relationbooth_pipeline.evaluation.systems.subjects import load_word, prompt_with
 from tests.tiny import TEXT_WIDTH, tiny_pipeline
 
-from .tiny_bench import pair
+from ..tiny_bench import pair
 from .tiny_pipelines import GUIDANCE, SEEDS, attentions, bench, drawn, options, same, world  # noqa: F401
 
 

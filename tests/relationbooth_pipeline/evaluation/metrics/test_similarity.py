@@ -5,8 +5,8 @@ import pytest
 from relationbooth_pipeline.evaluation.metrics.similarity import ImageSimilarity, TextAlignment
 from relationbooth_pipeline.relation_images import open_image
 
+from ..tiny_bench import pair
 from .slow_metrics import PICTURES, bench, clip, clip_vector, cosine, dino, dino_vector, text_vector  # noqa: F401
-from .tiny_bench import pair
 
 
 def close(values, expected):

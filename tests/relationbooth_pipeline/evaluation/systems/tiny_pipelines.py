@@ -12,7 +12,7 @@ from relationbooth_pipeline.relation_images import open_image
 from tests.relationbooth_pipeline.commands.tiny_world import HUG, write_lora
 from tests.tiny import TEXT_WIDTH, tiny_pipeline
 
-from .tiny_bench import write_bench
+from ..tiny_bench import write_bench
 
 SEEDS = [noise_seed("pair-0", number) for number in range(2)]
 GUIDANCE = {"num_inference_steps": 3, "guidance_scale": 4.0, "guidance_rescale": 0.0}

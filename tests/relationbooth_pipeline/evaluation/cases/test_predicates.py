@@ -5,7 +5,7 @@ import pytest
 from relationbooth_pipeline.evaluation.benches.relationbench import MULTI_PROMPTS, SINGLE_PROMPTS
 from relationbooth_pipeline.evaluation.cases import case_predicate
 
-from .tiny_bench import pair
+from ..tiny_bench import pair
 
 NOUNS = (("cat", "bear"), ("plushie penguin", "toy gnome"), ("action figure", "cat"))
 OWN_PAIRS = [

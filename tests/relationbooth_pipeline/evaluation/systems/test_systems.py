@@ -21,7 +21,7 @@ from relationbooth_pipeline.generation.settings import GenerationSettings
 from relationbooth_pipeline.sheets.png_settings import read_png_settings
 from tests.tiny import photo
 
-from .tiny_bench import write_bench
+from ..tiny_bench import write_bench
 
 
 @pytest.fixture

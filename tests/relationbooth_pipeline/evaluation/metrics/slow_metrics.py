@@ -11,7 +11,7 @@ from relationbooth_pipeline.evaluation.metrics.features import FeatureStore
 from relationbooth_pipeline.evaluation.metrics.towers import ClipTower, DinoTower
 from tests.tiny import photo, tiny_tokenizer
 
-from .tiny_bench import write_bench
+from ..tiny_bench import write_bench
 
 PICTURES = [photo(50, (64, 48)), photo(51, (30, 40))]
 

@@ -9,7 +9,7 @@ import pytest
 from relationbooth_pipeline.evaluation.metrics.judge import TRIES, Judge, read_verdict
 from tests.tiny import photo
 
-from .tiny_bench import write_bench
+from ..tiny_bench import write_bench
 
 
 @pytest.mark.parametrize(
