@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .errors import clean_errors
+from .terminal import hide_bars
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Output = Annotated[Path, typer.Argument(help="Folder of a run.")]
@@ -125,6 +126,7 @@ def run(
         dtype=dtype,
     )
     generation.checked()
+    hide_bars()
     options = RunOptions(
         bench=bench,
         output=output,

@@ -19,8 +19,9 @@ from .work import rank_and_world
 
 BASE = "stabilityai/stable-diffusion-xl-base-1.0"
 MINIATURE_NOTE = (
-    "Read with the miniature's own towers where CLIP and DINO stand: the system reads the same, so figures favour it, "
-    "and they never saw a relation's word beside a picture: CLIP-R says nothing here."
+    "Read with the miniature's own towers where CLIP and DINO stand: the system reads the same, so figures favour it. "
+    "They learned characters and never a relation, and the text encoder moved on when the base was trained: CLIP-T and "
+    "CLIP-R say nothing here; crops, assigned and margin tell identity."
 )
 
 

@@ -44,10 +44,17 @@ class CropIdentity(Metric):
                    scale="0 or 1; 0 when one is not found", **common),
             Column("margin", "How much more each crop is like its own object than like the others.", pairing=matrix,
                    scale=f"mean S_ii − mean S_ij, {scale} ({protocol})", **common),
-            Column("missing", "Objects that are not found.", checkpoint=finder.checkpoint, scale="share of objects",
-                   higher_is_better=False),
         )  # fmt: skip
-        if finder.by_name:
+        if finder.by_name:  # given boxes are never missing
+            self.columns += (
+                Column(
+                    "missing",
+                    "Objects that are not found.",
+                    checkpoint=finder.checkpoint,
+                    scale="share of objects",
+                    higher_is_better=False,
+                ),
+            )
             meaning = "Overlap of found and given boxes; an object that is not found counts 0."
             self.columns += (Column("box mIoU", meaning, checkpoint=finder.checkpoint, scale="0 to 1"),)
 
@@ -73,10 +80,10 @@ class CropIdentity(Metric):
                 matrix = torch.stack([(seen @ object_photos.T).mean(1) for object_photos in photos[name]], 1)
             own = [self.scaled(matrix[row, i].item()) for row, i in enumerate(there)]
             values[f"crop {name}"] = Value(sum(own) / len(places))
-        values["missing"] = Value((len(places) - len(there)) / len(places))
         same = self.finder.by_name and case.boxes is None and len(set(case.phrases)) < len(case.phrases)
         values |= self._exchange(matrix, there, len(places), same)
         if self.finder.by_name:
+            values["missing"] = Value((len(places) - len(there)) / len(places))
             values["box mIoU"] = box_overlap(places, case.boxes)
         return values
 

@@ -64,7 +64,7 @@ def build_table(
         for system, found in means.items()
         if base in means and system != base
     }
-    title = f"{half}, {len(chosen)} cases"
+    title = f"{half}, {len(chosen)} {'case' if len(chosen) == 1 else 'cases'}"
     return Table(title, scores.columns, rows, differences, missing, list(scores.notes))
 
 

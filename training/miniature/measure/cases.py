@@ -6,6 +6,7 @@ import random
 import numpy as np
 import torch
 
+from relationbooth_pipeline.evaluation.statistics.bootstrap import mean_interval
 from relationbooth_pipeline.relation_files import whole_file
 
 from ..stages.base import GUIDANCE
@@ -132,10 +133,8 @@ def mean_over_seeds(verdicts):
 
 def interval(values, seed=0):
     """Mean and 95 % percentile bootstrap interval of per-case values, or of paired differences."""
-    values = np.asarray(values, float)
-    draws = np.random.default_rng(seed).integers(0, len(values), (BOOTSTRAP, len(values)))
-    low, high = np.percentile(values[draws].mean(1), (2.5, 97.5))
-    return {"mean": round(float(values.mean()), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+    found = mean_interval(values, BOOTSTRAP, seed)
+    return {"mean": round(found.mean, 4), "low": round(found.low, 4), "high": round(found.high, 4)}
 
 
 def summarise(results, reference=None):
