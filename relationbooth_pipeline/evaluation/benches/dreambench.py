@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from ..cases import Case
 from .folders import ImageFolder, slug
@@ -93,7 +94,7 @@ def _nouns_beside(folder: Path) -> dict[str, str]:
     return {case.objects[0]: case.phrases[0] for case in dreambench(folder)}
 
 
-def read_json(path: str | Path, kind: type | tuple[type, ...]):
+def read_json(path: str | Path, kind: type | tuple[type, ...]) -> Any:
     """JSON of a user's file.
 
     Raises:

@@ -1,13 +1,13 @@
 """Who is who: likeness of each object's crop to each object's photos; exchanged, mixed and lost objects show."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from PIL import Image
 
 from ..cases import Case, CaseFile
-from .detection import Finder, crop, overlap
+from .detection import Finder, Found, crop, overlap
 from .features import FeatureStore
 from .metric import Column, Metric, Value
 from .similarity import PROTOCOLS, check_protocol, photo_features
@@ -107,7 +107,7 @@ def assigned(matrix: torch.Tensor) -> float:
     return float(own > max(sums.values()))
 
 
-def margin(matrix: torch.Tensor, scaled=lambda cosine: cosine) -> float:
+def margin(matrix: torch.Tensor, scaled: Callable[[float], float] = float) -> float:
     """Mean of an (N, N) matrix's diagonal minus mean of the rest, on the column's scale."""
     count = len(matrix)
     own = sum(scaled(matrix[i, i].item()) for i in range(count)) / count
@@ -115,7 +115,7 @@ def margin(matrix: torch.Tensor, scaled=lambda cosine: cosine) -> float:
     return own - sum(others) / len(others)
 
 
-def box_overlap(places: Sequence, boxes) -> Value:
+def box_overlap(places: Sequence[Found | None], boxes: Sequence[Sequence[float]] | None) -> Value:
     """Mean intersection over union of found and given boxes."""
     if boxes is None:
         return Value(None, "the case gives no boxes")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -17,7 +18,7 @@ DINO_RESIZE, DINO_CROP = 256, 224
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def pooled(output) -> torch.Tensor:
+def pooled(output: Any) -> torch.Tensor:
     """Projected features of a CLIP call: transformers 5 gives an object that holds them, 4 gave them bare."""
     return getattr(output, "pooler_output", output)
 
@@ -106,7 +107,7 @@ class DinoTower:
         inputs = ((pixels - mean) / std).to(self.model.device)
         return self.model(pixel_values=inputs).last_hidden_state[:, 0].float().cpu()
 
-    def text_features(self, texts):
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         raise ValueError("DINO reads no text. Use a CLIP model for texts.")
 
 
@@ -171,7 +172,7 @@ class MiniatureDenseTower:
         pixels = clip_pixels(list(images), self.size, self.size).to(self.model.device)
         return self.model.dense_features(pixels).mean((2, 3)).float().cpu()
 
-    def text_features(self, texts):
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         raise ValueError("the local encoder reads no text.")
 
 

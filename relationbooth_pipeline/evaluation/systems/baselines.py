@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -28,7 +28,7 @@ class Collage(System):
     def settings(self, case: Case) -> dict:
         return {"method": "collage", "size": self.size}
 
-    def draw(self, case, photos, seeds):
+    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
         picture = Image.new("RGB", (self.size, self.size), "white")
         boxes = case.boxes or [(i / len(photos), 0.1, (i + 1) / len(photos), 0.9) for i in range(len(photos))]
         for photo, box in zip(photos, boxes):
@@ -67,7 +67,7 @@ class Shuffled(System):
     def load(self) -> None:
         self.base.load()
 
-    def draw(self, case, photos, seeds):
+    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
         other = self.other[case.id]
         paths = [picture_path(self.root, self.base.name, other.id, number) for number in range(len(seeds))]
         wanted = [picture_settings(self.base, self.cases, other, number) for number in range(len(seeds))]
@@ -123,7 +123,7 @@ class PictureFolder(System):
         files = [self.files[case.id, number] for number in range(self.count)]
         return {"method": "folder", "files": [hashlib.sha256(f.read_bytes()).hexdigest()[:32] for f in files]}
 
-    def draw(self, case, photos, seeds):
+    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
         return [open_image(self.files[case.id, number]) for number in range(len(seeds))]
 
 
@@ -151,5 +151,5 @@ class PythonFunction(System):
     def settings(self, case: Case) -> dict:
         return {"method": "callable", "target": self.target, "code": self.code}
 
-    def draw(self, case, photos, seeds):
+    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
         return self.function(case, list(photos), list(seeds))

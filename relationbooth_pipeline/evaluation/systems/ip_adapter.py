@@ -1,5 +1,6 @@
 """diffusers' IP-Adapter with one masked image for each object: the closest that plain diffusers offers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -49,7 +50,7 @@ class IPAdapter(System):
         pipe, (folder, _, file) = self.loaded.pipe, self.weights.rpartition("/")
         pipe.load_ip_adapter(self.source, subfolder=folder, weight_name=file, image_encoder_folder=self.image_encoder)
 
-    def draw(self, case, photos, seeds):
+    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
         from diffusers.image_processor import IPAdapterMaskProcessor
 
         pipe, settings = self.loaded.pipe, self.loaded.settings
@@ -66,7 +67,7 @@ class IPAdapter(System):
         )
 
 
-def box_mask(box, height: int, width: int) -> Image.Image:
+def box_mask(box: Sequence[float], height: int, width: int) -> Image.Image:
     """White inside the box, black outside."""
     mask = Image.new("L", (width, height))
     x0, y0, x1, y1 = (round(v * side) for v, side in zip(box, (width, height) * 2))

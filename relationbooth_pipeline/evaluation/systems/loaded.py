@@ -1,14 +1,17 @@
 """One pipeline for several systems: loaded once, its LoRAs switched between cases."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 
 from ...generation.settings import GenerationSettings
 from ...generation.sources import load_pipeline, resolve_sources
+from ...pipeline import RelationBoothPipeline
 
 # What decides a picture beside prompt, photos and noise; where it runs does not.
 DECIDES = (
@@ -40,7 +43,8 @@ class LoadedPipeline:
         return folder if folder.is_dir() else None
 
     @property
-    def pipe(self):
+    def pipe(self) -> RelationBoothPipeline:
+        """The pipeline, loaded when it is first asked for."""
         if self._pipe is None:
             self._pipe = load_pipeline(self.resolved, needs_adapter=False)
         return self._pipe
@@ -65,7 +69,7 @@ class LoadedPipeline:
         elif self._loras:
             self.pipe.disable_lora()
 
-    def call(self, prompt: str, seeds: list[int], **arguments) -> list:
+    def call(self, prompt: str, seeds: Sequence[int], **arguments: Any) -> list[Image.Image]:
         """Pictures for one prompt, one for each seed, in one batch; noise comes from the CPU on every device."""
         settings = self.settings
         return self.pipe(

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -96,7 +97,7 @@ def seconds_a_picture(root: Path, system: str, first: int = 10) -> float | None:
     return values[len(values) // 2] if values else None
 
 
-def write_json(value, path: Path) -> None:
+def write_json(value: Any, path: Path) -> None:
     with told_when_full(path):
         make_folder(path.parent)
         with whole_file(path) as temporary:

@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from ...relation_lora import WEIGHT_NAME, read_relation_metadata
 from ..cases import Case, CaseFile, case_predicate
@@ -106,7 +110,7 @@ class RelationBooth(System):
         if self.loaded.pipe.relation_adapter is None:
             raise ValueError(f"the system {self.name!r} needs an adapter, and the model brings none. Name it.")
 
-    def draw(self, case, photos, seeds):
+    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
         lora = self.loras.of_case(case) if self.loras is not None else None
         self.loaded.activate([lora] if lora else [])
         pipe = self.loaded.pipe
@@ -125,7 +129,7 @@ class RelationBooth(System):
 class starting_late:  # noqa: N801 (reads as a statement)
     """Within the block, the UNet's first `start` calls see no image prompts: they are plain SDXL's."""
 
-    def __init__(self, unet, start: int):
+    def __init__(self, unet: Any, start: int):
         self.unet, self.start, self.calls, self.handle = unet, start, 0, None
 
     def __enter__(self):
@@ -153,6 +157,6 @@ class PlainSDXL(System):
         kept = {k: v for k, v in described.items() if k not in ("adapter", "image_encoder", "local_image_encoder")}
         return {"method": "sdxl", **kept}
 
-    def draw(self, case, photos, seeds):
+    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
         self.loaded.activate([])
         return self.loaded.call(case.prompt, seeds)

@@ -6,6 +6,9 @@ trained together: `FOLDER/<object>+<object>/…`.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from ...relation_files import read_checkpoint
 from ...relation_layouts import phrase_places
@@ -73,14 +76,14 @@ class DreamBoothLora(PerSubject):
 
     method, files = "dreambooth-lora", (WEIGHT_NAME,)
 
-    def __init__(self, name, loaded, folder, weight: float = 1.0, token: str = TOKEN):
+    def __init__(self, name: str, loaded: LoadedPipeline, folder: str | Path, weight: float = 1.0, token: str = TOKEN):
         super().__init__(name, loaded, folder)
         self.weight, self.token = weight, token
 
     def settings(self, case: Case) -> dict:
         return {**super().settings(case), "weight": self.weight, "token": self.token}
 
-    def draw(self, case, photos, seeds):
+    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
         files = dict.fromkeys(str(source / WEIGHT_NAME) for source in self.sources(case))
         self.loaded.activate([(file, self.weight) for file in files])
         return self.loaded.call(prompt_with(case, [f"{self.token} {phrase}" for phrase in case.phrases]), seeds)
@@ -91,7 +94,7 @@ class TextualInversion(PerSubject):
 
     method, files = "textual-inversion", WORDS
 
-    def draw(self, case, photos, seeds):
+    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
         words = [load_word(self.loaded.pipe, source) for source in self.sources(case)]
         return self.loaded.call(prompt_with(case, words), seeds)
 
@@ -120,7 +123,7 @@ class CustomDiffusion(PerSubject):
         words = [lora_digest(str(file)) for file in sorted(self.sources(case)[0].rglob("learned_embeds*"))]
         return {**super().settings(case), "words": words}
 
-    def draw(self, case, photos, seeds):
+    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
         pipe, source = self.loaded.pipe, self.sources(case)[0]
         places = [source / name for name in case.object_names] if len(case.phrases) > 1 else [source]
         words = [
@@ -138,7 +141,7 @@ class CustomDiffusion(PerSubject):
             pipe.unet.set_attn_processor(stock)
 
 
-def load_word(pipe, source: Path) -> str:
+def load_word(pipe: Any, source: Path) -> str:
     """The word of an object's folder, known to both text encoders under a name of its own.
 
     Scripts call every object's word alike ("<cat-toy>"), so the name is made from the folder.
