@@ -9,7 +9,7 @@ from .benches import open_cases
 from .metrics import MetricOptions, plan_metrics, score_case
 from .metrics.scores import keep_columns
 from .systems import System, SystemOptions, build_systems, draw_case, is_drawn
-from .systems.pictures import write_json
+from .systems.pictures import told_when_full, write_json
 from .work import Share, run_here, run_on_ray, wait_for_all
 
 RUN = "run.json"
@@ -138,8 +138,9 @@ class Run:
             done = run_on_ray(items, make, self.options.workers, self.options.ray_address, self.options.gpus)
         else:
             done = run_here(items, getattr(self, stage), self.share)
-        for item, _ in done:
-            yield item
+        with told_when_full(self.root):
+            for item, _ in done:
+                yield item
         wait_for_all()
 
     def count_of_share(self) -> int:

@@ -15,6 +15,7 @@ from .report import PAGE, RESULTS, VOTES, read_votes, write_report
 from .report.ballot import ballot_server
 from .statistics import build_table, compared_runs, halves, markdown
 from .systems import seconds_a_picture
+from .systems.pictures import told_when_full
 from .work import rank_and_world
 
 BASE = "stabilityai/stable-diffusion-xl-base-1.0"
@@ -113,7 +114,8 @@ def _report(
         f"{len(cases.cases)} cases of {benches}; {count} picture(s) a case; noise by case and picture number alone; "
         f"case file {cases.fingerprint}."
     )
-    tables = write_report(root, cases, scores, read_votes(root / VOTES), "RelationBench", about, against, published)
+    with told_when_full(root):
+        tables = write_report(root, cases, scores, read_votes(root / VOTES), "RelationBench", about, against, published)
     return [markdown(tables), str(root / PAGE)]
 
 

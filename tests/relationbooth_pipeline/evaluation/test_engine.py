@@ -1,5 +1,6 @@
 """A run: taken up again after any death, shared between processes, and refused before anything loads."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ import torch
 
 from relationbooth_pipeline.evaluation.engine import Run
 from relationbooth_pipeline.evaluation.finishing import comparison, default_models, estimate, finish, report_of
-from relationbooth_pipeline.evaluation.metrics import read_scores
+from relationbooth_pipeline.evaluation.metrics import features, read_scores
 from relationbooth_pipeline.evaluation.work import Share, run_on_ray
 
 from .tiny_bench import pair, single, write_bench
@@ -146,6 +147,19 @@ def test_what_cannot_be_is_refused_and_leaves_no_folder(bench, models, tmp_path,
     with pytest.raises(ValueError, match=message):
         Run(run_options(bench.folder, tmp_path / "run", models, **changes))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_told_wherever_it_fills(bench, models, tmp_path, monkeypatch):
+    options = run_options(bench.folder, tmp_path / "run", models)
+
+    def full(*arguments, **keywords):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(features, "save_file", full)
+    with pytest.raises(ValueError, match="no space is left for .* start the same command again"):
+        finished(options)
+    monkeypatch.undo()
+    finished(options)
 
 
 def test_a_folder_of_something_else_is_refused(bench, whole, models, tmp_path):
