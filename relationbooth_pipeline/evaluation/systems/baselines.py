@@ -39,7 +39,9 @@ class Collage(System):
 
 
 class Shuffled(System):
-    """Another system's pictures of the next case with as many objects: a floor that any metric must tell apart."""
+    """Another system's pictures of another case with as many objects: a floor that any metric must tell apart."""
+
+    derived = True
 
     def __init__(self, name: str, base: System):
         super().__init__(name)
@@ -48,17 +50,17 @@ class Shuffled(System):
     def prepare(self, cases: CaseFile, root: Path) -> None:
         self.base.prepare(cases, root)
         self.cases, self.root, self.other = cases, root, {}
-        by_count: dict[int, list[Case]] = {}
-        for case in cases.all_cases:
-            by_count.setdefault(len(case.phrases), []).append(case)
-        for group in by_count.values():
+        for case in cases.cases:
+            # those at work first: their pictures are drawn anyway
+            group = _with_as_many(case, cases.cases)
+            group = group if len(group) > 1 else _with_as_many(case, cases.all_cases)
             if len(group) < 2:
                 raise ValueError(
-                    f"the system {self.name!r} needs two cases with {len(group[0].phrases)} object(s), got one."
+                    f"the system {self.name!r} needs two cases with {len(case.phrases)} object(s), got one."
                 )
             # half way around: neighbours in a case file often share their relation
-            step = max(1, len(group) // 2)
-            self.other.update({case.id: group[(i + step) % len(group)] for i, case in enumerate(group)})
+            place = next(i for i, other in enumerate(group) if other.id == case.id)
+            self.other[case.id] = group[(place + len(group) // 2) % len(group)]
 
     def settings(self, case: Case) -> dict:
         other = self.other[case.id]
@@ -75,6 +77,11 @@ class Shuffled(System):
             return [open_image(path) for path in paths]
         photos = [open_image(path) for path in self.cases.image_prompts(other)]
         return self.base.draw(other, photos, [noise_seed(other.id, number) for number in range(len(seeds))])
+
+
+def _with_as_many(case: Case, cases: Sequence[Case]) -> list[Case]:
+    """Cases with as many objects, in their order."""
+    return [other for other in cases if len(other.phrases) == len(case.phrases)]
 
 
 class PictureFolder(System):

@@ -22,7 +22,10 @@ class System(ABC):
 
     Attributes:
         name: of its folder of pictures and of its row in every table.
+        derived: its pictures are copies of another system's, so those of other settings are made again, not refused.
     """
+
+    derived = False
 
     def __init__(self, name: str):
         self.name = name

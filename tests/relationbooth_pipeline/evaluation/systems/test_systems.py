@@ -21,7 +21,7 @@ from relationbooth_pipeline.generation.settings import GenerationSettings
 from relationbooth_pipeline.sheets.png_settings import read_png_settings
 from tests.tiny import photo
 
-from ..tiny_bench import write_bench
+from ..tiny_bench import pair, write_bench
 
 
 @pytest.fixture
@@ -143,9 +143,23 @@ def test_shuffled_pictures_are_those_of_another_case_with_as_many_objects(bench,
         assert np.asarray(picture)[0, 0, 0] == noise_seed(other.id, 0) % 256
     assert shuffled.settings(case)["pictures_of"] == other.id
     assert shuffled.other["single-0"].id == "single-1"
-    few = bench.limited(2)  # the limit changes nothing
-    (_, again) = prepared(["mine=callable:mine_drawing:draw", "shuffled:mine"], options, few, tmp_path)
-    assert again.settings(case) == shuffled.settings(case)
+
+
+def test_a_limit_shuffles_among_the_cases_at_work_and_makes_copies_again(bench, options, mine, tmp_path):
+    texts = ["mine=callable:mine_drawing:draw", "shuffled:mine"]
+    more = write_bench(tmp_path / "more", [pair(f"p{i}") for i in range(8)])
+    for cases in (more.limited(2), more):
+        base, shuffled = prepared(texts, options, cases, tmp_path)
+        for system in (base, shuffled):
+            for case in cases.cases:
+                draw_case(tmp_path, system, cases, case, 1)
+        other = shuffled.other["p0"]
+        assert other in cases.cases
+        first, second = (picture_path(tmp_path, *at, 0) for at in ((shuffled.name, "p0"), (base.name, other.id)))
+        assert (np.asarray(Image.open(first)) == np.asarray(Image.open(second))).all()
+    assert shuffled.other["p0"].id == "p4"
+    alone = bench.limited(1)  # then from the whole file
+    assert prepared(texts, options, alone, tmp_path)[1].other["pair-0"].id == "pair-1"
 
 
 def fill(folder, names):
