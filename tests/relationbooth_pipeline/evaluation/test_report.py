@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import threading
 import urllib.error
 import urllib.parse
@@ -15,6 +17,8 @@ from relationbooth_pipeline.evaluation.report.ballot import Ballot
 
 from .tiny_bench import pair, single, write_bench
 from .tiny_run import finished, run_options
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -47,6 +51,20 @@ def test_the_page_holds_everything_and_asks_for_nothing(run):
     assert all(picture.startswith("data:image/webp;base64,") for picture in case["pictures"]["mine"])
     markdown = (run.root / "report.md").read_text(encoding="utf-8")
     assert "### two objects, 2 cases" in markdown and "100·cos (relationbench)" in markdown
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a browser")
+def test_a_browser_shows_every_case_with_its_pictures(run, tmp_path):
+    finish(run, None, True)
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--virtual-time-budget=5000", "--dump-dom", (run.root / "report.html").as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    shown = re.sub(r'<script type="application/json".*?</script>', "", shown, flags=re.S)
+    assert shown.count('<section class="case">') == 4
+    assert shown.count('class="reference"') == 2 * 5 + 2 * 2  # all photos of every object
+    assert shown.count("<img ") == 14 + 4 * 3 * 2
+    assert shown.count('<tr class="difference">') == 3 * 2
+    assert "4 of 4 cases" in shown and shown.count("<i style=") == (2 * 2 + 2 * 1) * 3 * 2  # boxes
 
 
 def vote(choice, case="pair-0", voter="ann", first="mine", second="collage"):
