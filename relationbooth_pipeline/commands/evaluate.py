@@ -17,7 +17,13 @@ Output = Annotated[Path, typer.Argument(help="Folder of a run.")]
 @app.command()
 @clean_errors
 def cases(
-    bench: Annotated[str, typer.Argument(help="A public bench (see --help of docs), a case file, or miniature.")],
+    bench: Annotated[
+        str,
+        typer.Argument(
+            help="relationbench, dreambench, dreambench-json, customconcept101, msbench or xversebench; or a case file, "
+            "or miniature, to check."
+        ),
+    ],
     sources: Annotated[list[Path] | None, typer.Argument(help="Your downloads, as the bench needs them.")] = None,
     output: Annotated[Path | None, typer.Option(help="Case file to write (.jsonl).")] = None,
     sheet: Annotated[Path | None, typer.Option(help="PNG with every case's photos, phrases and predicate.")] = None,
