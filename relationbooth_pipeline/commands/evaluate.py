@@ -20,8 +20,8 @@ def cases(
     bench: Annotated[
         str,
         typer.Argument(
-            help="relationbench, dreambench, dreambench-json, customconcept101, msbench or xversebench; or a case file, "
-            "or miniature, to check."
+            help="relationbench, dreambench, dreambench-json, customconcept101, msbench or xversebench; a case file "
+            "or miniature is checked."
         ),
     ],
     sources: Annotated[list[Path] | None, typer.Argument(help="Your downloads, as the bench needs them.")] = None,
