@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -79,7 +78,7 @@ class RelationBooth(System):
 
     Args:
         loras: None: no RelationLoRA at all, which is MS-Diffusion's method on our code.
-        start_step: UNet call from which image prompts act; before it the pipeline is plain SDXL.
+        start_step: step from which image prompts act; before it the pipeline is plain SDXL.
     """
 
     def __init__(self, name: str, loaded: LoadedPipeline, loras: LoraTable | None, start_step: int = 0):
@@ -115,34 +114,15 @@ class RelationBooth(System):
         self.loaded.activate([lora] if lora else [])
         pipe = self.loaded.pipe
         boxes = [list(box) for box in case.boxes] if case.boxes else pipe.layout(len(photos))
-        with starting_late(pipe.unet, self.start_step):
-            return self.loaded.call(
-                case.prompt,
-                seeds,
-                image_prompts=list(photos),
-                phrases=list(case.phrases),
-                boxes=boxes,
-                image_prompt_scale=self.loaded.settings.image_prompt_scale,
-            )
-
-
-class starting_late:  # noqa: N801 (reads as a statement)
-    """Within the block, the UNet's first `start` calls see no image prompts: they are plain SDXL's."""
-
-    def __init__(self, unet: Any, start: int):
-        self.unet, self.start, self.calls, self.handle = unet, start, 0, None
-
-    def __enter__(self):
-        if self.start:
-            self.handle = self.unet.register_forward_pre_hook(self._hide, with_kwargs=True)
-
-    def _hide(self, module, arguments, kwargs):
-        self.calls += 1
-        return arguments, ({**kwargs, "cross_attention_kwargs": None} if self.calls <= self.start else kwargs)
-
-    def __exit__(self, *error):
-        if self.handle is not None:
-            self.handle.remove()
+        return self.loaded.call(
+            case.prompt,
+            seeds,
+            image_prompts=list(photos),
+            phrases=list(case.phrases),
+            boxes=boxes,
+            image_prompt_scale=self.loaded.settings.image_prompt_scale,
+            image_prompt_start=self.start_step / self.loaded.settings.steps,
+        )
 
 
 class PlainSDXL(System):
