@@ -9,6 +9,7 @@ except ImportError as error:
     raise SystemExit(f"the command line needs typer and rich ({error}): pip install 'relationbooth[cli]'") from error
 
 from .. import __version__
+from .app import app as page
 from .convert import convert
 from .demo import demo
 from .evaluate import app as evaluate
@@ -42,6 +43,7 @@ def relationbooth(
 
 for command in (generate, demo, info, features, convert):
     app.command()(command)
+app.command("app")(page)
 app.add_typer(triplets, name="triplets")
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")

@@ -1,7 +1,7 @@
 """Pictures from checked settings: load, denoise, save, draw the sheet."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from ..relation_inputs import EncodedImagePrompts
 from ..relation_layouts import missing_phrases
 from ..sheets.contact import contact_sheet
 from ..sheets.png_settings import save_png
+from .masks import MASK_SIDE, box_mask, open_mask
 from .settings import GenerationSettings, sha256
-from .sources import is_miniature, load_pipeline, lora_file, resolve_sources, unknown_words
+from .sources import check_adapter, is_miniature, load_loras, load_pipeline, lora_file, resolve_sources, unknown_words
 
 MINIATURE_OBJECTS = 2  # characters in a scene of its training world, at most
 SHEET_PICTURES = 8  # of several pictures, so many stand on the sheet
@@ -28,7 +29,8 @@ class Generation:
     Attributes:
         images: image prompts, upright RGB.
         record: what the pictures keep of the settings.
-        boxes: as used: given, a RelationLoRA's layout prior, or side by side.
+        boxes: as used: given, a RelationLoRA's layout prior, or side by side; empty for automatic layout.
+        masks: painted places, white on black, one per object (its box where none is painted); None: the boxes act.
         is_illustration: the miniature meets image prompts of the user.
         warnings: one sentence each, for the user.
     """
@@ -38,20 +40,31 @@ class Generation:
     images: list[Image.Image]
     record: dict[str, Any]
     boxes: list[list[float]] = field(default_factory=list)
+    masks: list[Image.Image] | None = None
     is_illustration: bool = False
     warnings: list[str] = field(default_factory=list)
     _encoded: EncodedImagePrompts | None = None
 
-    def run(self, on_step: Callable[[int, int], None] | None = None, index: int = 0) -> Image.Image:
+    def run(
+        self,
+        on_step: Callable[[int, int], None] | None = None,
+        index: int = 0,
+        on_latents: Callable[[torch.Tensor], None] | None = None,
+    ) -> Image.Image:
         """Denoise one picture, from the seed `settings.seed + index`.
+
+        An exception of a callback ends the run at once, without decoding; the pipeline stays usable.
 
         Args:
             on_step: told (steps done, steps of this picture).
             index: which of the settings' `count` pictures, from 0.
+            on_latents: told the latents, (1, C, h, w), before `on_step` is told of the same step.
         """
         settings, pipe = self.settings, self.pipe
 
         def after_step(_, step, timestep, tensors):
+            if on_latents is not None:
+                on_latents(tensors["latents"])
             if on_step is not None:
                 on_step(step + 1, pipe.num_timesteps)
             return tensors
@@ -60,11 +73,15 @@ class Generation:
         if self.images:
             if self._encoded is None:  # the same for every picture, and as dear as a dozen steps
                 self._encoded = pipe.encode_image_prompts(self.images, settings.phrase)
+                if not settings.local_tokens:
+                    self._encoded = replace(self._encoded, local_tokens=None)
             image_prompts = {
                 "image_prompts": self._encoded,
-                "boxes": self.boxes,
+                "automatic_layout": settings.automatic_layout,
                 "image_prompt_scale": settings.image_prompt_scale,
             }
+            if not settings.automatic_layout:
+                image_prompts |= {"boxes": self.boxes} if self.masks is None else {"masks": self.masks}
         return pipe(
             settings.prompt,
             negative_prompt=settings.negative_prompt,
@@ -79,9 +96,13 @@ class Generation:
         ).images[0]
 
 
-def prepare(settings: GenerationSettings, images: list[Image.Image]) -> Generation:
+def prepare(
+    settings: GenerationSettings, images: list[Image.Image], pipe: RelationBoothPipeline | None = None
+) -> Generation:
     """Resolve what the settings name and load it; `images` as `GenerationSettings.checked` opened them.
 
+    Args:
+        pipe: the settings' model and adapter as an earlier call loaded them; only LoRAs that differ are loaded then.
     Raises:
         ValueError: something cannot be found, does not fit or could not be loaded.
     """
@@ -89,11 +110,19 @@ def prepare(settings: GenerationSettings, images: list[Image.Image]) -> Generati
     files = [lora_file(source) for source, _ in resolved.lora]
     record = settings.as_record() | {"lora_sha256": [None if file is None else sha256(file) for file in files]}
     small = is_miniature(resolved)
-    pipe = load_pipeline(resolved, needs_adapter=bool(images))
+    if pipe is None:
+        pipe = load_pipeline(resolved, needs_adapter=bool(images))
+    else:
+        check_adapter(pipe, resolved, needs_adapter=bool(images))
+        load_loras(pipe, resolved.lora)
     generation = Generation(settings, pipe, images, record, is_illustration=small and bool(images))
-    if images:
+    if images and not settings.automatic_layout:
         generation.boxes = settings.box or pipe.layout(len(images))
         record["box"] = generation.boxes
+        if any(settings.mask or []):
+            size = (settings.width or MASK_SIDE, settings.height or MASK_SIDE)
+            masks = zip(settings.mask, generation.boxes)
+            generation.masks = [open_mask(mask) if mask else box_mask(box, size) for mask, box in masks]
     if missing := missing_phrases(settings.phrase, settings.prompt):
         named = ", ".join(repr(phrase) for phrase in missing)
         generation.warnings.append(f"the prompt does not hold {named}: a `--phrase` is the prompt's own word.")

@@ -21,6 +21,7 @@ from .checks import (
     option,
     refuse_url,
 )
+from .masks import open_mask
 
 # diffusers' own but for the steps; γ as in the paper (RelationBooth, 4.1)
 SDXL_DEFAULTS = {"steps": 30, "guidance_scale": 5.0, "guidance_rescale": 0.0, "image_prompt_scale": 0.6}
@@ -39,10 +40,14 @@ class GenerationSettings:
         adapter: folder or repository; None: the model's own; "none": without.
         lora: (source, weight) of each LoRA; weight in [0, 10], None: what the file's header suggests, else 1.
         image, phrase, box: one entry per object; box XYXY in [0, 1], None when the layout is left to the pipeline.
+        mask: painted places, one per object beside its box, None where the box acts; see `masks.open_mask`.
+        automatic_layout: find the places from the sentence while denoising; without boxes.
         seed: of the first picture, the next one has `seed + 1`; None draws one.
         count: number of pictures.
         height, width: pixels, multiples of 8; None: the model's own size.
-        steps, guidance_scale, guidance_rescale, image_prompt_scale: None: `SDXL_DEFAULTS` or `MINIATURE_DEFAULTS`.
+        steps, guidance_scale, guidance_rescale, image_prompt_scale: None: `SDXL_DEFAULTS` or `MINIATURE_DEFAULTS`;
+            image_prompt_scale may also be one number per object.
+        local_tokens: False leaves the local image encoder out.
         device, dtype, offload: see `sources.check_device`.
     """
 
@@ -56,6 +61,8 @@ class GenerationSettings:
     image: list[str] = field(default_factory=list)
     phrase: list[str] = field(default_factory=list)
     box: list[list[float]] | None = None
+    mask: list[str | None] | None = None
+    automatic_layout: bool = False
     negative_prompt: str | None = None
     seed: int | None = None
     count: int = 1
@@ -64,7 +71,8 @@ class GenerationSettings:
     steps: int | None = None
     guidance_scale: float | None = None
     guidance_rescale: float | None = None
-    image_prompt_scale: float | None = None
+    image_prompt_scale: float | list[float] | None = None
+    local_tokens: bool = True
     device: str = "auto"
     dtype: str = "auto"
     offload: str = "none"
@@ -93,10 +101,10 @@ class GenerationSettings:
 
     def _image_prompts(self) -> list[Image.Image]:
         if not self.image:
-            for name in ("phrase", "box"):
+            for name in ("phrase", "box", "mask", "automatic_layout"):
                 if getattr(self, name):
                     raise ValueError(
-                        f"`--{name}` was given without `--image`. Pass one `--image` per object, or neither."
+                        f"`{option(name)}` was given without `--image`. Pass one `--image` per object, or neither."
                     )
             return []
         if self.adapter == "none":
@@ -104,8 +112,7 @@ class GenerationSettings:
                 "`--adapter none` turns image prompts off, but `--image` was given. Leave one of them out."
             )
         check_phrases(self.phrase, len(self.image))
-        if self.box is not None:
-            check_boxes(self.box, len(self.image))
+        self._check_places()
         images = []
         for source in self.image:
             refuse_url("--image", source)
@@ -114,6 +121,17 @@ class GenerationSettings:
             except ValueError as error:
                 raise ValueError(f"`--image`: {error}") from error
         return images
+
+    def _check_places(self) -> None:
+        if self.automatic_layout and (self.box or self.mask):
+            raise ValueError("`--automatic-layout` finds the places itself. Leave it out, or `--box` and `--mask`.")
+        if self.box is not None:
+            check_boxes(self.box, len(self.image))
+        if self.mask is not None:
+            if len(self.mask) != len(self.image):
+                raise ValueError(f"`--mask` must have one entry per `--image`, got {len(self.mask)} for {len(self.image)}.")
+            for mask in filter(None, self.mask):
+                open_mask(mask)
 
     def _check_adapter_options(self) -> None:
         for name in ("adapter_weight_name", "image_encoder", "local_image_encoder"):
@@ -129,8 +147,10 @@ class GenerationSettings:
             if getattr(self, name) is None:
                 setattr(self, name, value)
         for name, (least, most) in LIMITS.items():
-            value = getattr(self, name)
-            if value is not None:
+            given = getattr(self, name)
+            if name == "image_prompt_scale" and isinstance(given, list) and len(given) != len(self.image):
+                raise ValueError(f"`{option(name)}` must be one number, or one per `--image`, got {len(given)}.")
+            for value in given if isinstance(given, list) else [] if given is None else [given]:
                 check_number(option(name), value, least, most, multiple=8 if name in ("height", "width") else None)
         last = MAX_SEED - self.count + 1
         if self.seed is None:

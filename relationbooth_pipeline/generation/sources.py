@@ -1,5 +1,6 @@
 """From what the settings name to a loaded pipeline."""
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -90,19 +91,37 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
             off = settings.local_image_encoder == "none"
             options["local_image_encoder"] = None if off else settings.local_image_encoder
         _loaded(f"the adapter `{settings.adapter}`", pipe.load_relation_adapter, settings.adapter, **options)
-    if needs_adapter and pipe.relation_adapter is None:
-        raise ValueError(f"`--image` needs an adapter, and `{settings.model}` brings none. Name one with `--adapter`.")
-    names = [f"lora_{i}" for i in range(len(settings.lora))]
-    for name, (source, _) in zip(names, settings.lora):
-        _loaded(f"the LoRA `{source}`", pipe.load_lora_weights, str(lora_file(source) or source), adapter_name=name)
-    if names:
-        pipe.set_adapters(names, [weight for _, weight in settings.lora])
+    check_adapter(pipe, settings, needs_adapter)
+    load_loras(pipe, settings.lora)
     if OFFLOADS[settings.offload]:
         getattr(pipe, OFFLOADS[settings.offload])(device=device)
     else:
         pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def check_adapter(pipe: RelationBoothPipeline, settings: GenerationSettings, needs_adapter: bool) -> None:
+    """Raise a ValueError when image prompts are given and nothing in `pipe` reads them."""
+    if needs_adapter and pipe.relation_adapter is None:
+        raise ValueError(f"`--image` needs an adapter, and `{settings.model}` brings none. Name one with `--adapter`.")
+
+
+def load_loras(pipe: RelationBoothPipeline, loras: list[tuple[str, float]]) -> None:
+    """Let exactly these LoRAs act in `pipe`: (source, weight) each, as `resolve_sources` gives them.
+
+    Files are read again only when other sources than the loaded ones are named; weights alone cost nothing.
+    """
+    # The name tells the source, so that the pipeline itself says what is loaded.
+    names = [f"lora_{i}_{hashlib.sha256(source.encode()).hexdigest()[:16]}" for i, (source, _) in enumerate(loras)]
+    loaded = {name for names in pipe.get_list_adapters().values() for name in names}
+    if loaded != set(names):
+        if loaded:
+            pipe.unload_lora_weights()
+        for name, (source, _) in zip(names, loras):
+            _loaded(f"the LoRA `{source}`", pipe.load_lora_weights, str(lora_file(source) or source), adapter_name=name)
+    if names:
+        pipe.set_adapters(names, [weight for _, weight in loras])
 
 
 def resolved_device(device: str) -> str:

@@ -1,0 +1,82 @@
+"""Draw in a thread that can be stopped between two steps, and tell how far it is."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .studio import Studio
+
+
+@dataclass
+class Step:
+    """`done` of `total` steps of all pictures together; `preview` a data URL, or None."""
+
+    done: int
+    total: int
+    preview: str | None
+
+
+@dataclass
+class Drawn:
+    """A finished picture: PIL image, the `Generation` that it came from, its number."""
+
+    picture: object
+    generation: object
+    index: int
+
+
+class _Stopped(Exception):
+    """Nobody waits for the picture any more."""
+
+
+def draw(studio: Studio, variants: Sequence, images: list) -> Iterator[Step | Drawn]:
+    """Draw one picture for each of `variants` (checked settings), one after the other on the shared pipeline.
+
+    Closing the generator (a cancelled event of the page does) stops the thread at its next step and waits for it.
+
+    Raises:
+        ValueError: what the pipeline refused.
+    """
+    events: queue.SimpleQueue = queue.SimpleQueue()
+    stop = threading.Event()
+    thread = threading.Thread(target=_work, args=(studio, variants, images, events, stop), daemon=True)
+    thread.start()
+    try:
+        while (event := events.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _work(studio: Studio, variants: Sequence, images: list, events: queue.SimpleQueue, stop: threading.Event) -> None:
+    try:
+        with studio.lock:
+            try:
+                for index, settings in enumerate(variants):
+                    _one(studio, settings, images, events, stop, index, len(variants))
+            except _Stopped:
+                studio.pipe.maybe_free_model_hooks()  # what the interrupted call could not do at its end
+        events.put(None)
+    except Exception as error:  # told to the one who waits, in his thread
+        events.put(error)
+
+
+def _one(studio, settings, images, events, stop, index: int, count: int) -> None:
+    last = {}
+
+    def on_latents(latents):
+        if stop.is_set():
+            raise _Stopped
+        last["preview"] = studio.preview.data_url(latents) if studio.preview is not None else None
+
+    def on_step(done, total):
+        events.put(Step(index * total + done, count * total, last["preview"]))
+
+    if stop.is_set():
+        raise _Stopped
+    generation = studio.prepare(settings, images)
+    events.put(Drawn(generation.run(on_step, on_latents), generation, index))

@@ -1,0 +1,119 @@
+"""Finished pictures: kept with their settings, told as lines of Python, and read back."""
+
+import hashlib
+import secrets
+import shutil
+import time
+from pathlib import Path
+
+from .studio import Studio
+
+SAVED = "picture.png"
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+class Results:
+    """Writes pictures and sheets to a folder of the server's own, copies them to the host's, finds references.
+
+    Args:
+        served: folder that the page serves from; every file gets a name that nobody can guess.
+        kept: the host's folder (`--results`), or None to keep nothing.
+        shared: whether one person uses all pages, so that a photo of one page may return in another.
+    """
+
+    def __init__(self, studio: Studio, served: Path, kept: Path | None = None, shared: bool = True):
+        self.studio, self.served, self.kept, self.shared = studio, served, kept, shared
+        self.photos: dict[str, str] = {}  # hash → path, of all pages where `shared`
+
+    def reference(self, path: str) -> dict:
+        """What a picture tells of a reference: {"name", "sha256"}, never where it lay."""
+        return {"name": Path(path).name, "sha256": file_hash(path)}
+
+    def remember(self, path: str) -> None:
+        """A photo that drew a picture is found again when that picture comes back."""
+        if self.shared:
+            self.photos[file_hash(path)] = path
+            if self.kept is not None:
+                target = self.kept / "references" / f"{file_hash(path)}{Path(path).suffix.lower()}"
+                if not target.is_file():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, target)
+
+    def example(self, path: Path) -> str:
+        """A copy of an example's photo where the page may serve it from."""
+        target = self.served / "examples" / path.name
+        if not target.is_file():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
+        return str(target)
+
+    def found(self, reference: str | dict) -> str | None:
+        """Path of a reference by its hash: an example's, or a photo's that this person gave before."""
+        if not isinstance(reference, dict):
+            return None
+        known = {file_hash(file): self.example(file) for _, file in self.studio.examples} | self.photos
+        path = known.get(reference["sha256"])
+        if path is None and self.shared and self.kept is not None:
+            kept = [f for f in (self.kept / "references").glob("*") if f.stem == reference["sha256"]]
+            path = str(kept[0]) if kept else None
+        return path if path is not None and Path(path).is_file() else None
+
+    def keep(self, drawn, images: list[str]) -> tuple[Path, dict]:
+        """Write a drawn picture; (its file, the settings in it)."""
+        from .. import __version__
+
+        settings = self.studio.public(drawn.generation.settings)
+        settings |= {
+            "image": [self.reference(path) for path in images],
+            "width": drawn.picture.width,
+            "height": drawn.picture.height,
+            "relationbooth_version": __version__,
+        }
+        for path in images:
+            self.remember(path)
+        return self.write(drawn.picture, settings, f"{settings['seed']}"), settings
+
+    def write(self, picture, settings: dict, name: str) -> Path:
+        """A PNG with settings, served and, where the host wants it, kept."""
+        from ..sheets.png_settings import save_png
+
+        folder = self.served / secrets.token_hex(16)
+        folder.mkdir(parents=True, mode=0o700)
+        path = folder / f"relationbooth-{time.strftime('%Y%m%d-%H%M%S')}-{name}.png"
+        save_png(picture, path, settings)
+        if self.kept is not None:
+            save_png(picture, self.kept / f"{path.stem}-{folder.name[:6]}.png", settings)
+        return path
+
+    def sheet(self, generation, pictures: dict, settings: dict, name: str) -> Path:
+        """References, boxes and pictures (label → picture) on one sheet."""
+        from ..sheets.contact import contact_sheet
+
+        note = None
+        if generation.is_illustration:
+            note = "Drawn by the embedded miniature, which knows cartoons alone: an illustration."
+        images, boxes = generation.images, generation.boxes
+        if images and not boxes:
+            boxes = [[0.0, 0.0, 1.0, 1.0]] * len(images)  # automatic layout: anywhere
+        page = contact_sheet(images, generation.settings.phrase, boxes, pictures, generation.settings.prompt, note)
+        return self.write(page, settings, name)
+
+    def read(self, path: str):
+        """`GenerationSettings` of a picture that this package wrote; each reference as it is told there.
+
+        Raises:
+            ValueError: no such picture, or its settings are damaged.
+        """
+        from ..generation.requests import settings_from
+        from ..relation_images import open_image
+        from ..sheets.png_settings import read_png_settings
+
+        open_image(path)  # its limits hold before text chunks are looked for
+        settings = read_png_settings(path)
+        if settings is None:
+            raise ValueError("this picture carries no settings: take one that this page or `generate` wrote.")
+        return settings_from(settings, ignored=("relationbooth_version", "compared"))

@@ -1,0 +1,146 @@
+"""Serve the page: to this machine alone unless a password is set, and nothing but what it made itself."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from .studio import Studio
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MAX_UPLOAD = "20mb"
+CLIENTS_WAITING = 64  # further ones are told that the queue is full
+UPLOAD_AGE = (600, 86_400)  # seconds: how often files are looked at, and the age at which they go
+MIN_PASSWORD = 8  # characters
+# The browser itself then refuses what the page must not do: other hosts, frames, plug-ins.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class SameOrigin:
+    """ASGI middleware: refuses requests that another site's page sent, and ones under a name that is not ours.
+
+    A foreign page may post forms and files to 127.0.0.1 without asking; a foreign name may lead there, too.
+    """
+
+    def __init__(self, app, hosts: tuple[str, ...] | None):
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        host, origin = headers.get("host", ""), headers.get("origin")
+        foreign = origin is not None and origin.partition("://")[2] != host
+        if foreign or (self.hosts is not None and _name(host) not in self.hosts):
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            return await send({"type": "http.response.body", "body": b"This page answers itself alone."})
+
+        async def guarded(message):
+            if message["type"] == "http.response.start":
+                extra = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", []), *extra]}
+            await send(message)
+
+        await self.app(scope, receive, guarded)
+
+
+def _name(host: str) -> str:
+    """Host without port: "[::1]:7860" → "::1"."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def check_address(host: str, password: str | None) -> None:
+    """Raise a ValueError where others could reach the page and no password keeps them out."""
+    if host not in LOOPBACK and not password:
+        raise ValueError(
+            f"`--host {host}` lets others reach this page: set a password (`--password`, or RELATIONBOOTH_PASSWORD), or "
+            "leave `--host` out."
+        )
+    if password is not None and len(password) < MIN_PASSWORD:
+        raise ValueError(f"`--password` must have at least {MIN_PASSWORD} characters, got {len(password)}.")
+
+
+def check_results(folder: Path | None) -> None:
+    """Raise a ValueError unless pictures can be kept in `folder`."""
+    if folder is not None and (not folder.is_dir() or not os.access(folder, os.W_OK)):
+        raise ValueError(f"`--results`: `{folder}` is no folder that can be written to. Create it first.")
+
+
+def build(studio: Studio, served: Path, kept: Path | None = None, shared: bool = True):
+    """The page as `gr.Blocks`, not yet served.
+
+    Args:
+        served: folder for everything that the page shows; also what `GRADIO_TEMP_DIR` names.
+        kept: the host's folder of results. shared: see `Results`.
+    """
+    import gradio as gr
+
+    from .actions import Actions
+    from .drawing_events import wire_drawing
+    from .page import lay_out
+    from .results import Results
+    from .wiring import wire_form
+
+    actions = Actions(studio, Results(studio, served, kept, shared))
+    with gr.Blocks(title="RelationBooth", analytics_enabled=False, delete_cache=UPLOAD_AGE) as app:
+        page = lay_out()
+        wire_form(app, page, actions)
+        wire_drawing(page, actions)
+    return app.queue(max_size=CLIENTS_WAITING)
+
+
+def serve(
+    studio: Studio,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    password: str | None = None,
+    kept: Path | None = None,
+    browser: bool = False,
+    on_open: Callable[[str], None] = print,
+    stop: threading.Event | None = None,
+) -> None:
+    """Open the page, then load the model, then serve until `stop` is set or the process is interrupted.
+
+    Args:
+        password: of the user "relationbooth"; needed where `host` is not this machine alone.
+        on_open: told the address as soon as the page answers.
+    Raises:
+        ValueError: an address without password, a folder that cannot be written, or a model that cannot be loaded.
+    """
+    check_address(host, password)
+    check_results(kept)
+    with tempfile.TemporaryDirectory(prefix="relationbooth-app-") as served:
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": served, "HF_HUB_DISABLE_TELEMETRY": "1"}
+        app = build(studio, Path(served), kept, shared=host in LOOPBACK)
+        address = launch(app, host, port, password, browser)
+        try:
+            on_open(address)
+            studio.load()
+            (stop or threading.Event()).wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            app.close(verbose=False)
+
+
+def launch(app, host: str, port: int | None, password: str | None, browser: bool = False) -> str:
+    """Start the server in a thread of its own; its address."""
+    import gradio as gr
+    from starlette.middleware import Middleware
+
+    from .page import CSS
+
+    _, address, _ = app.launch(
+        server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=browser,
+        auth=("relationbooth", password) if password else None, max_file_size=MAX_UPLOAD, ssr_mode=False,
+        enable_monitoring=False, strict_cors=True, show_error=False, footer_links=["api", "settings"],
+        blocked_paths=[os.getcwd()], css=CSS, theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        app_kwargs={"middleware": [Middleware(SameOrigin, hosts=LOOPBACK if host in LOOPBACK else None)]},
+    )  # fmt: skip
+    return address

@@ -1,0 +1,157 @@
+"""The one pipeline that everybody on the page shares: loaded while the page is open already, one picture at a time."""
+
+import threading
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+# What a visitor may say of a picture. The rest (model, files, device) is the host's.
+REQUEST_FIELDS = (
+    "prompt", "phrase", "box", "mask", "automatic_layout", "lora", "negative_prompt", "seed", "height", "width", "steps",
+    "guidance_scale", "guidance_rescale", "image_prompt_scale", "local_tokens",
+)  # fmt: skip
+# Per picture, so that one visitor cannot hold the model for hours.
+MOST = {"steps": 150, "height": 2048, "width": 2048}
+MOST_TEXT = 2_000  # characters of the prompt and of the negative prompt
+MOST_PICTURES = 8  # of one request
+
+
+@dataclass
+class Offer:
+    """A LoRA that the page offers: `source` and `weight` as in `--lora`, template and layout from its header."""
+
+    name: str
+    source: str
+    weight: float = 1.0
+    template: str | None = None
+    layout: list[list[float]] | None = None
+
+    def sentence(self, phrases: list[str]) -> str | None:
+        """The template filled with the phrases; None when it is for another number of objects."""
+        if not self.template or self.layout is None or len(self.layout) != len(phrases):
+            return None
+        return self.template.format(*phrases)
+
+
+class Studio:
+    """Loads once and prepares pictures.
+
+    Attributes:
+        stage: what loading does now, for people; "ready" at the end.
+        fault: why loading failed.
+        offers: LoRAs by the name that the page shows.
+        defaults: `GenerationSettings` fields of a picture of which nothing is said, with height and width.
+        lock: held while the pipeline is in use.
+    """
+
+    def __init__(self, loras: list[tuple[str, float | None]] = (), **base):
+        self.loras, self.base = list(loras), {"model": "miniature", **base}
+        self.stage, self.fault = "starting", None
+        self.offers: dict[str, Offer] = {}
+        self.defaults: dict = {}
+        self.examples: list[tuple[str, Path]] = []
+        self.pipe = None
+        self.lock = threading.Lock()
+        self.loaded = threading.Event()
+
+    def load(self) -> None:
+        """Import the libraries, load model, adapter and the headers of the LoRAs.
+
+        Raises:
+            ValueError: something could not be loaded; also kept as `fault`, for the page.
+        """
+        try:
+            self._load()
+            self.stage = "ready"
+        except Exception as error:
+            self.stage, self.fault = "failed", str(error)
+            raise
+        finally:
+            self.loaded.set()
+
+    def _load(self) -> None:
+        self.stage = "loading the libraries"
+        from .. import miniature
+        from ..generation.settings import MINIATURE_DEFAULTS, SDXL_DEFAULTS, GenerationSettings
+        from ..generation.sources import load_pipeline, resolve_sources
+        from .preview import Preview
+
+        self.stage = "checking the sources"
+        small = self.base["model"] == "miniature"
+        settings = GenerationSettings("a picture", **self.base)
+        settings.checked()
+        resolved = resolve_sources(settings)
+        self.stage = "loading the model"
+        self.pipe = load_pipeline(resolved, needs_adapter=False)
+        self.stage = "reading the LoRAs"
+        folder = miniature.path() if small else Path(self.base["model"])
+        own = sorted(file.parent.name for file in folder.glob("relation_loras/*/*.safetensors"))
+        for source, weight in [(name, None) for name in own] + self.loras:
+            self._offer(source, weight)
+        if small:
+            self.examples = [(file.stem, file) for file in reversed(sorted((folder / "references").glob("*.png")))]
+        side = self.pipe.default_sample_size
+        height, width = (v * self.pipe.vae_scale_factor for v in ((side, side) if isinstance(side, int) else side))
+        self.defaults = {**(MINIATURE_DEFAULTS if small else SDXL_DEFAULTS), "height": height, "width": width}
+        self.preview = Preview(self.pipe) if settings.offload == "none" else None
+
+    def _offer(self, source: str, weight: float | None) -> None:
+        """Loaded once, so that a LoRA that does not fit is told at the start; its header comes with it."""
+        from ..generation.settings import GenerationSettings
+        from ..generation.sources import load_loras, resolve_sources
+
+        settings = GenerationSettings("a picture", lora=[(source, weight)], **self.base)
+        resolved = resolve_sources(settings)
+        load_loras(self.pipe, [(resolved.lora[0][0], 1.0)])  # at weight 1 its header acts, whatever was asked for
+        header = self.pipe.heaviest_relation()
+        load_loras(self.pipe, [])
+        name = Path(source).stem if Path(source).exists() else source
+        while name in self.offers:
+            name += "'"
+        self.offers[name] = Offer(name, source, settings.lora[0][1])
+        if header is not None:
+            self.offers[name].template, self.offers[name].layout = header.template, header.layout_prior
+
+    def settings(self, request: dict, images: list[str]):
+        """Checked `GenerationSettings` of what a visitor asks for, and the opened image prompts.
+
+        Args:
+            request: `REQUEST_FIELDS`; `lora` as [name of an offer, weight or None] each.
+            images: paths of uploads, as the server gave them; never a visitor's text.
+        Raises:
+            ValueError: names what is wrong.
+        """
+        from ..generation.requests import settings_from
+
+        settings = settings_from(request, REQUEST_FIELDS)
+        for name, most in MOST.items():
+            value = getattr(settings, name)
+            if value is not None and value > most:
+                raise ValueError(f"`{name}` must be at most {most} here, got {value}.")
+        for name in ("prompt", "negative_prompt"):
+            if len(getattr(settings, name) or "") > MOST_TEXT:
+                raise ValueError(f"`{name}` must have at most {MOST_TEXT} characters.")
+        loras = []
+        for name, weight in settings.lora:
+            if name not in self.offers:
+                raise ValueError(f"`lora` must be one of {', '.join(self.offers) or 'none'}, got {name[:80]!r}.")
+            offer = self.offers[name]
+            loras.append((offer.source, offer.weight if weight is None else weight))
+        settings.lora, settings.image = loras, images
+        for name, value in self.base.items():
+            setattr(settings, name, value)
+        for name, value in self.defaults.items():
+            if getattr(settings, name) is None:
+                setattr(settings, name, value)
+        return settings, settings.checked()
+
+    def prepare(self, settings, images):
+        """A `Generation` on the shared pipeline; call it, and run the result, under `lock`."""
+        from ..generation.drawing import prepare
+
+        return prepare(settings, images, self.pipe)
+
+    def public(self, settings) -> dict:
+        """Settings as a written picture tells them: no path of this machine but the model's as the host gave it."""
+        names = {offer.source: offer.name for offer in self.offers.values()}
+        told = {field.name: getattr(settings, field.name) for field in fields(settings)}
+        return {**told, "lora": [[names.get(source, source), weight] for source, weight in settings.lora]}

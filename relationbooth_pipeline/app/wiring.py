@@ -1,0 +1,172 @@
+"""What the controls of objects, sentence and places do, and how a page begins."""
+
+import gradio as gr
+
+from .actions import Actions
+from .faults import note
+from .form import MAX_LORAS, NO_LORA, arranged, missing_phrases, synced
+from .page import Page, aspect
+from .places import MAX_OBJECTS, entry
+
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def wire_form(app: gr.Blocks, page: Page, actions: Actions) -> None:
+    """Attach the events of everything that is set before drawing."""
+    _loading(app, page, actions)
+    _objects(page)
+    _sentence(page, actions)
+    _places(page, actions)
+
+
+def everything(page: Page) -> list:
+    return [*page.fields(), *page.groups, *page.lora_rows, page.shown]
+
+
+def _loading(app: gr.Blocks, page: Page, actions: Actions) -> None:
+    studio = actions.studio
+
+    def begin():
+        while not studio.loaded.wait(0.3):
+            yield {page.stage: note(f"The model is being loaded: {studio.stage} …", "hint")}
+        if studio.fault is not None:
+            yield {page.stage: note(f"The model could not be loaded: {studio.fault}")}
+            return
+        form = actions.first_form()
+        updates = page.show(form, 2)
+        for lora, name in zip(page.loras, form.loras):
+            updates[lora] = gr.update(choices=[NO_LORA, *studio.offers], value=name)
+        buttons = {page.draw: gr.update(interactive=True), page.compare: gr.update(interactive=True)}
+        yield {**updates, **buttons, page.stage: "", page.filled: form.prompt}
+
+    outputs = [*everything(page), page.draw, page.compare, page.stage, page.filled]
+    app.load(begin, None, outputs, concurrency_limit=None, **QUIET)
+
+
+def _objects(page: Page) -> None:
+    slots = [*page.photos, *page.phrases, *page.strengths, page.places, page.shown]
+
+    def rows(values):
+        """[photo, phrase, strength, place] of each slot, and the number of shown slots."""
+        photos, phrases, strengths = (list(values[i * MAX_OBJECTS : (i + 1) * MAX_OBJECTS]) for i in range(3))
+        places = synced(values[-2], photos, [phrase or "" for phrase in phrases])
+        return [list(row) for row in zip(photos, phrases, strengths, places)], values[-1]
+
+    def columns(found, shown):
+        photos, phrases, strengths, places = (list(column) for column in zip(*found))
+        places = synced(places, photos, [phrase or "" for phrase in phrases])
+        visible = [gr.update(visible=i < shown) for i in range(MAX_OBJECTS)]
+        return [*photos, *phrases, *strengths, places, shown, *visible]
+
+    def swap(i):
+        def run(*values):
+            found, shown = rows(values)
+            found[i - 1], found[i] = found[i], found[i - 1]
+            return columns(found, shown)
+
+        return run
+
+    def remove(i):
+        def run(*values):
+            found, shown = rows(values)
+            del found[i]
+            return columns([*found, [None, "", 1.0, entry()]], max(1, shown - 1))
+
+        return run
+
+    outputs = [*slots, *page.groups]
+    for i in range(MAX_OBJECTS):
+        if i:
+            page.ups[i].click(swap(i), slots, outputs, **QUIET)
+        page.removes[i].click(remove(i), slots, outputs, **QUIET)
+    add = page.add.click(lambda shown: min(MAX_OBJECTS, shown + 1), page.shown, page.shown, **QUIET)
+    add.then(lambda shown: [gr.update(visible=i < shown) for i in range(MAX_OBJECTS)], page.shown, page.groups, **QUIET)
+
+    def check(i):
+        def run(photo, *values):
+            from ..relation_images import open_image
+
+            *photos_phrases, places = values
+            photos, phrases = photos_phrases[:MAX_OBJECTS], [p or "" for p in photos_phrases[MAX_OBJECTS:]]
+            try:
+                if photo:
+                    open_image(photo)
+            except ValueError as error:
+                photos[i] = None
+                told = str(error).replace(str(photo), f"photo {i + 1}")
+                return None, synced(places, photos, phrases), note(told)
+            return gr.skip(), synced(places, photos, phrases), ""
+
+        return run
+
+    for i, photo in enumerate(page.photos):
+        inputs = [photo, *page.photos, *page.phrases, page.places]
+        for event in (photo.clear, photo.input):
+            event(check(i), inputs, [photo, page.places, page.notes["objects"]], **QUIET)
+
+
+def _sentence(page: Page, actions: Actions) -> None:
+    def hint(prompt, *phrases):
+        lost = missing_phrases(prompt or "", [phrase or "" for phrase in phrases])
+        return note(f"The sentence does not mention: {', '.join(lost)}.", "hint") if lost and prompt else ""
+
+    def relabel(places, *values):
+        return synced(places, list(values[:MAX_OBJECTS]), [phrase or "" for phrase in values[MAX_OBJECTS:]])
+
+    gr.on([c.change for c in (page.prompt, *page.phrases)], hint, [page.prompt, *page.phrases], page.hint,
+          trigger_mode="always_last", **QUIET)  # fmt: skip
+    gr.on([c.blur for c in page.phrases] + [c.submit for c in page.phrases], relabel,
+          [page.places, *page.photos, *page.phrases], page.places, **QUIET)  # fmt: skip
+
+    def given(photos_phrases):
+        photos, phrases = photos_phrases[:MAX_OBJECTS], photos_phrases[MAX_OBJECTS:]
+        return [(phrase or "").strip() for photo, phrase in zip(photos, phrases) if photo]
+
+    def chosen(name, prompt, filled, places, *values):
+        """Fill what the visitor has not written himself."""
+        sentence, layout, weight = actions.choice(name, given(values))
+        if sentence is None or (prompt or "").strip() not in ("", filled):
+            return gr.skip(), gr.skip(), gr.skip(), weight
+        return sentence, sentence, arranged(places, layout), weight
+
+    def used(name, places, *values):
+        sentence, layout, _ = actions.choice(name, given(values))
+        if sentence is None:
+            told = "This LoRA brings no sentence for that many objects." if name != NO_LORA else "Choose a RelationLoRA first."
+            return gr.skip(), gr.skip(), gr.skip(), note(told)
+        return sentence, sentence, arranged(places, layout), ""
+
+    slots = [*page.photos, *page.phrases]
+    page.loras[0].input(chosen, [page.loras[0], page.prompt, page.filled, page.places, *slots],
+                        [page.prompt, page.filled, page.places, page.weights[0]], **QUIET)  # fmt: skip
+    for lora, weight in zip(page.loras[1:], page.weights[1:]):
+        lora.input(lambda name: actions.choice(name, [])[2], lora, weight, **QUIET)
+    page.use_template.click(used, [page.loras[0], page.places, *slots],
+                            [page.prompt, page.filled, page.places, page.notes["sentence"]], **QUIET)  # fmt: skip
+    page.add_lora.click(
+        lambda *names: [gr.update(visible=i <= sum(name != NO_LORA for name in names)) for i in range(MAX_LORAS)],
+        page.loras, page.lora_rows, **QUIET,
+    )  # fmt: skip
+
+
+def _places(page: Page, actions: Actions) -> None:
+    def side_by_side(places):
+        from ..relation_layouts import side_by_side as columns
+
+        count = sum(place["present"] for place in places)
+        return arranged(places, columns(count) if count else None), ""
+
+    def from_lora(places, name):
+        _, layout, _ = actions.choice(name, [])
+        count = sum(place["present"] for place in places)
+        if layout is None or len(layout) != count:
+            return gr.skip(), note(f"No layout of {count} objects comes with that LoRA. Choose a RelationLoRA that has one.")
+        return arranged(places, layout), ""
+
+    outputs = [page.places, page.notes["places"]]
+    page.side_by_side.click(side_by_side, page.places, outputs, **QUIET)
+    page.from_lora.click(from_lora, [page.places, page.loras[0]], outputs, **QUIET)
+    page.automatic.click(lambda places: (arranged(places, None), ""), page.places, outputs, **QUIET)
+    page.places.input(lambda: "", None, page.notes["places"], **QUIET)
+    gr.on([page.width.change, page.height.change], lambda w, h: gr.update(aspect=aspect(w, h)),
+          [page.width, page.height], page.places, **QUIET)  # fmt: skip
