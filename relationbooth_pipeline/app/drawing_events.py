@@ -56,7 +56,7 @@ def _listed(page: Page, actions: Actions, history: list[dict]) -> dict:
     """Component → value for a session whose newest picture has just been kept."""
     files, lines = actions.told(history[0] if history else None)
     pictures = [(kept["path"], kept["caption"]) for kept in history]
-    return {page.history: history, page.chosen: 0, page.gallery: gr.update(value=pictures, selected_index=None),
+    return {page.history: history, page.chosen: 0, page.gallery: gr.update(value=pictures, selected_index=0),
             page.files: files, page.python: lines}  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from .studio import MOST, MOST_PICTURES
 
 COMPARISONS = ("without and with the RelationLoRAs", "weights 0.5, 0.7 and 1", "with and without local tokens")
 CSS = """
-.rb-title h1 { font-size: 1.5rem; margin: 0; } .rb-title p { margin: .2rem 0 0; color: var(--body-text-color-subdued); }
+.rb-title h1 { font-size: 1.5rem; margin: 0; } .rb-title p { margin: .2rem 0 0; }
 .rb-note { margin: .2rem 0; padding: 6px 10px; border-radius: 6px; border-left: 4px solid; font-size: 14px; overflow-wrap: anywhere; }
 .rb-fault { border-color: #d93025; background: color-mix(in srgb, #d93025 12%, transparent); }
 .rb-hint, .rb-done { border-color: #b06000; background: color-mix(in srgb, #e37400 10%, transparent); }
@@ -21,6 +21,7 @@ CSS = """
 .rb-small { min-width: 0 !important; }
 .rb-object { border-top: 4px solid var(--rb-color) !important; }
 .rb-objects { display: grid !important; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 12px; }
+.html-container:has(> .prose:empty) { display: none; }
 """ + "".join(
     f"#object{i} {{ --rb-color: {color}; }}"
     for i, color in enumerate(("#d93025", "#1a73e8", "#188038", "#b06000", "#9334e6", "#007b83"))
@@ -95,9 +96,11 @@ def lay_out() -> Page:
             _objects(page)
             _sentence(page)
             _more(page)
+            _restoring(page)
         with gr.Column(scale=5, min_width=320):
             _places(page)
             _drawing(page)
+            _comparison(page)
     _kept(page)
     page.shown, page.history, page.chosen = gr.State(2), gr.State([]), gr.State(0)
     page.filled = gr.State("")
@@ -114,7 +117,8 @@ def _objects(page: Page) -> None:
                     label=f"Photo {i + 1}", elem_id=f"photo{i}", buttons=[],
                 )  # fmt: skip
                 phrase = gr.Textbox(
-                    label=f"Phrase {i + 1}: its noun in the sentence", max_length=200, elem_id=f"phrase{i}", max_lines=1
+                    label=f"Phrase {i + 1}", placeholder="its noun in the sentence", max_length=200,
+                    elem_id=f"phrase{i}", max_lines=1,
                 )
                 strength = gr.Slider(0, 2, 1, step=0.05, label=f"Strength {i + 1}", elem_id=f"strength{i}")
                 with gr.Row():
@@ -162,12 +166,21 @@ def _places(page: Page) -> None:
 
 def _drawing(page: Page) -> None:
     with gr.Row():
-        page.draw = gr.Button("Draw", variant="primary", elem_id="draw", interactive=False)
-        page.cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
+        page.draw = gr.Button("Draw", variant="primary", elem_id="draw", interactive=False, scale=3)
+        page.cancel = gr.Button("Cancel", elem_id="cancel", scale=1, min_width=90)
     page.status = gr.HTML(elem_id="status", min_height=40)
-    with gr.Row(equal_height=True):
-        page.comparison = gr.Dropdown(list(COMPARISONS), value=COMPARISONS[0], label="Compare", elem_id="comparison")
-        page.compare = gr.Button("Compare", size="sm", elem_id="compare", interactive=False)
+    page.gallery = gr.Gallery(
+        format="png", preview=True, columns=4, height=420, object_fit="contain", label="Pictures of this session", elem_id="gallery",
+        interactive=False, buttons=["download", "fullscreen"],
+    )  # fmt: skip
+
+
+def _comparison(page: Page) -> None:
+    with gr.Row():
+        page.comparison = gr.Dropdown(
+            list(COMPARISONS), value=COMPARISONS[0], label="What to compare, from one seed", elem_id="comparison", scale=3
+        )
+        page.compare = gr.Button("Compare", elem_id="compare", interactive=False, min_width=110, scale=1)
 
 
 def _more(page: Page) -> None:
@@ -189,18 +202,16 @@ def _more(page: Page) -> None:
     page.notes["more"] = gr.HTML(elem_id="note-more")
 
 
+def _restoring(page: Page) -> None:
+    page.restore = gr.File(
+        label="Drop a picture made here: everything returns", file_types=[".png"], elem_id="restore", height=140
+    )
+    page.notes["restore"] = gr.HTML(elem_id="note-restore")
+
+
 def _kept(page: Page) -> None:
-    gr.Markdown("## Pictures of this session")
-    page.gallery = gr.Gallery(
-        format="png", columns=4, object_fit="contain", show_label=False, elem_id="gallery", interactive=False,
-        buttons=["download", "fullscreen"],
-    )  # fmt: skip
     with gr.Row():
-        with gr.Column(min_width=320):
-            page.files = gr.Files(label="Picture and sheet, with their settings inside", elem_id="files", interactive=False)
-            page.restore = gr.File(
-                label="Drop a picture made here: everything returns", file_types=[".png"], elem_id="restore", height=120
-            )
-            page.notes["restore"] = gr.HTML(elem_id="note-restore")
-        with gr.Column(min_width=320):
-            page.python = gr.Code(label="The same picture in Python", language="python", elem_id="python", interactive=False)
+        page.files = gr.Files(label="Chosen picture and its sheet", elem_id="files", interactive=False)
+        page.python = gr.Code(
+            label="The chosen picture in Python", language="python", elem_id="python", interactive=False, wrap_lines=True
+        )

@@ -15,7 +15,10 @@ const nameOf = i => (props.value[i]?.label || '').trim() || `object ${i + 1}`;
 function commit(list, focus) {
   props.value = list;
   trigger('input');
-  if (focus !== undefined) setTimeout(() => boxOf(focus)?.focus(), 60);
+  setTimeout(() => {  // after the template was drawn
+    refresh();
+    if (focus !== undefined) boxOf(focus)?.focus();
+  }, 0);
 }
 
 function select(i) {
@@ -145,7 +148,10 @@ element.addEventListener('focusin', event => {
   if (node && !drag) select(+node.dataset.i);
 });
 
+// The template brings the nodes, this their labels, places and colours.
 function refresh() {
+  if (drag) return;
+  observer.disconnect();
   const list = props.value || [];
   element.querySelectorAll('[data-i]').forEach(node => node.style.setProperty('--color', `var(--rb-color-${node.dataset.i % 8})`));
   element.querySelectorAll('.rb-chip').forEach(chip => {
@@ -174,8 +180,9 @@ function refresh() {
   if (waiting >= 0 && (list[selected]?.box || !list[selected]?.present)) selected = waiting;
   if (!list[selected]?.present) selected = Math.max(0, list.findIndex(entry => entry.present));
   select(selected);
-  const hint = element.querySelector('.rb-hint');
+  const hint = element.querySelector('.rb-guide');
   if (hint) hint.textContent = hintFor(list);
+  observer.observe(element, {childList: true, subtree: true, attributes: true});
 }
 
 function hintFor(list) {
@@ -186,5 +193,6 @@ function hintFor(list) {
   return without >= 0 ? `Drag to draw the box of ${nameOf(without)}.` : 'Drag boxes to move them, their corners to resize them.';
 }
 
+const observer = new MutationObserver(refresh);  // the template is drawn anew after some changes that `watch` misses
 watch('value', refresh);
 refresh();

@@ -27,8 +27,9 @@ class Places(gr.HTML):
             (_HERE / f"places.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
         )
         super().__init__(
-            value=value or [], html_template=template, css_template=css, js_on_load=script, aspect=aspect, **kwargs
-        )
+            value=value or [], html_template=template, css_template=css, js_on_load=script, aspect=aspect,
+            apply_default_css=False, **kwargs,
+        )  # fmt: skip
 
     def preprocess(self, payload) -> list[dict]:
         """The browser is not trusted: what comes in is checked like a file.

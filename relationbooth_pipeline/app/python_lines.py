@@ -61,7 +61,7 @@ def _arguments(settings: dict, masks: list | None) -> dict[str, str]:
             parts = [f"open_mask({m!r})" if m else f"box_mask({b!r}, {size})" for m, b in zip(masks, settings["box"])]
             arguments["masks"] = f"[{', '.join(parts)}]"
         else:
-            arguments["boxes"] = repr(settings["box"])
+            arguments["boxes"] = f"[{''.join(chr(10) + ' ' * 8 + repr(box) + ',' for box in settings['box'])}\n    ]"
         arguments["image_prompt_scale"] = repr(settings["image_prompt_scale"])
     if settings["negative_prompt"]:
         arguments["negative_prompt"] = repr(settings["negative_prompt"])

@@ -120,6 +120,7 @@ class Studio:
         Raises:
             ValueError: names what is wrong.
         """
+        from ..generation.masks import DATA_URL
         from ..generation.requests import settings_from
 
         settings = settings_from(request, REQUEST_FIELDS)
@@ -130,6 +131,8 @@ class Studio:
         for name in ("prompt", "negative_prompt"):
             if len(getattr(settings, name) or "") > MOST_TEXT:
                 raise ValueError(f"`{name}` must have at most {MOST_TEXT} characters.")
+        if any(mask is not None and not mask.startswith(DATA_URL) for mask in settings.mask or []):
+            raise ValueError("`mask` must be painted here: a data URL of a PNG, or null.")  # never a file of this machine
         loras = []
         for name, weight in settings.lora:
             if name not in self.offers:
