@@ -48,8 +48,9 @@ def _drawing(page: Page, actions: Actions) -> None:
         button.click(run(compared), inputs, outputs, **options)
         for button, compared in ((page.draw, False), (page.compare, True))
     ]
-    cancelled = note("Cancelled.", "done")
-    page.cancel.click(lambda: cancelled, None, page.status, cancels=jobs, queue=False, **QUIET)
+    # Told after the job has ended for the page: a step that was on its way would overwrite it, and Draw not act yet.
+    stopped = page.cancel.click(None, None, None, cancels=jobs, queue=False, **QUIET)
+    stopped.then(lambda: note("Cancelled.", "done"), None, page.status, queue=False, **QUIET)
 
 
 def _listed(page: Page, actions: Actions, history: list[dict]) -> dict:
