@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from .drawing import Drawn, Step, draw
-from .faults import Fault, located, note
+from .faults import Fault, located, note, plain
 from .form import MAX_OBJECTS, NO_LORA, Form, form_of
 from .places import entry
 from .python_lines import python_lines
@@ -52,7 +52,9 @@ class Actions:
         offers, examples = self.studio.offers, self.studio.examples[:2]
         rest = MAX_OBJECTS - len(examples)
         phrases = [phrase for phrase, _ in examples]
-        offer = next((o for o in sorted(offers.values(), key=lambda o: o.name != "shaking_hands") if o.sentence(phrases)), None)
+        offer = next(
+            (o for o in sorted(offers.values(), key=lambda o: o.name != "shaking_hands") if o.sentence(phrases)), None
+        )
         places = [entry(phrase, True) for phrase in phrases]
         form = Form(
             photos=[*(self.results.example(file) for _, file in examples), *[None] * rest],
@@ -79,12 +81,9 @@ class Actions:
         began, labels = time.monotonic(), None
         try:
             request, paths = form.request()
-            settings, images = self.studio.settings(request, paths)
-            if kind is None:
-                asked = [deepcopy(settings) for _ in range(form.number)]
-                for i, one in enumerate(asked):
-                    one.seed = (settings.seed + i) % 2**32
-            else:
+            settings, images = self.studio.settings(request, paths, form.number if kind is None else 1)
+            asked = [settings]
+            if kind is not None:
                 labels, asked = zip(*variants(settings, kind))
             drawn, warnings = [], []
             for event in draw(self.studio, asked, images):
@@ -104,7 +103,7 @@ class Actions:
             return
         told = f"Drawn in {time.monotonic() - began:.1f} s, seed {settings.seed}."
         yield {"history": history, "seed": settings.seed,
-               "status": note(told, "done") + "".join(note(w, "hint") for w in warnings)}  # fmt: skip
+               "status": note(told, "done") + "".join(note(plain(w), "hint") for w in warnings)}  # fmt: skip
 
     def _entry(self, drawn: Drawn, paths: list[str]) -> dict:
         path, settings = self.results.keep(drawn, paths)
@@ -113,8 +112,11 @@ class Actions:
         return {"path": str(path), "sheet": str(sheet), "caption": caption, "settings": settings}
 
     def _sheet(self, drawn: list[Drawn], labels, paths: list[str], kind: str) -> dict:
-        told = self.studio.public(drawn[-1].generation.settings)
-        told |= {"image": [self.results.reference(path) for path in paths], "compared": kind}
+        from ..generation.drawing import picture_record
+
+        for path in paths:
+            self.results.remember(path)
+        told = picture_record(drawn[-1].generation, drawn[-1].picture) | {"compared": kind}
         pictures = {label: one.picture for label, one in zip(labels, drawn)}
         sheet = self.results.sheet(drawn[-1].generation, pictures, told, "comparison")
         return {"path": str(sheet), "sheet": None, "caption": f"{kind} (seed {told['seed']})", "settings": told}
@@ -136,16 +138,15 @@ class Actions:
         if len(found) > MAX_OBJECTS:
             raise ValueError(f"this picture has {len(found)} objects, and the page at most {MAX_OBJECTS}.")
         form, lost = form_of(settings, found, self.studio.offers, self.studio.defaults)
-        if settings.model != self.studio.base["model"]:
-            lost.insert(0, f"the model {settings.model} (this page runs {self.studio.base['model']})")
+        if settings.model != self.studio.model_name:
+            lost.insert(0, f"the model {settings.model} (this page runs {self.studio.model_name})")
         return form, f"Missing: {'; '.join(lost)}." if lost else ""
 
     def told(self, kept: dict | None) -> tuple[list[str], str]:
         """Files to download and Python lines of one entry of the session."""
         if not kept:
             return [], ""
-        lines = python_lines({**kept["settings"], "width": kept["settings"]["width"], "height": kept["settings"]["height"]})
-        return [file for file in (kept["path"], kept["sheet"]) if file], lines
+        return [file for file in (kept["path"], kept["sheet"]) if file], python_lines(kept["settings"])
 
     def choice(self, name: str, phrases: list[str]) -> tuple[str | None, list | None, float]:
         """(sentence, layout, weight) that a LoRA of this name offers for these phrases."""

@@ -19,7 +19,7 @@ class Step:
 
 @dataclass
 class Drawn:
-    """A finished picture: PIL image, the `Generation` that it came from, its number."""
+    """A finished picture: PIL image, the `Generation` that it came from, its number there."""
 
     picture: object
     generation: object
@@ -31,7 +31,7 @@ class _Stopped(Exception):
 
 
 def draw(studio: Studio, variants: Sequence, images: list) -> Iterator[Step | Drawn]:
-    """Draw one picture for each of `variants` (checked settings), one after the other on the shared pipeline.
+    """Draw the pictures of each of `variants` (checked settings), one after the other on the shared pipeline.
 
     Closing the generator (a cancelled event of the page does) stops the thread at its next step and waits for it.
 
@@ -56,8 +56,10 @@ def _work(studio: Studio, variants: Sequence, images: list, events: queue.Simple
     try:
         with studio.lock:
             try:
-                for index, settings in enumerate(variants):
-                    _one(studio, settings, images, events, stop, index, len(variants))
+                before, total = 0, sum(settings.count for settings in variants)
+                for settings in variants:
+                    _some(studio, settings, images, events, stop, before, total)
+                    before += settings.count
             except _Stopped:
                 studio.pipe.maybe_free_model_hooks()  # what the interrupted call could not do at its end
         events.put(None)
@@ -65,18 +67,22 @@ def _work(studio: Studio, variants: Sequence, images: list, events: queue.Simple
         events.put(error)
 
 
-def _one(studio, settings, images, events, stop, index: int, count: int) -> None:
-    last = {}
+def _some(studio, settings, images, events, stop, before: int, total: int) -> None:
+    """All pictures of one variant; `before` and `total` count pictures of all variants."""
+    preview = None
 
     def on_latents(latents):
+        nonlocal preview
         if stop.is_set():
             raise _Stopped
-        last["preview"] = studio.preview.data_url(latents) if studio.preview is not None else None
+        preview = studio.preview.data_url(latents) if studio.preview is not None else None
 
-    def on_step(done, total):
-        events.put(Step(index * total + done, count * total, last["preview"]))
-
-    if stop.is_set():
-        raise _Stopped
     generation = studio.prepare(settings, images)
-    events.put(Drawn(generation.run(on_step, on_latents), generation, index))
+    for index in range(settings.count):
+        if stop.is_set():
+            raise _Stopped
+
+        def on_step(done, steps, index=index):
+            events.put(Step((before + index) * steps + done, total * steps, preview))
+
+        events.put(Drawn(generation.run(on_step, index, on_latents), generation, index))

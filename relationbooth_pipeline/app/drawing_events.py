@@ -3,7 +3,7 @@
 import gradio as gr
 
 from .actions import Actions
-from .faults import note
+from .faults import located, note
 from .page import Page
 from .wiring import QUIET, everything
 
@@ -99,9 +99,6 @@ def _interface(actions: Actions) -> None:
                 else:
                     yield None, {"step": event.done, "steps": event.total}
         except ValueError as error:
-            sentence = str(error)
-            for i, path in enumerate(photos or []):
-                sentence = sentence.replace(str(path), f"photo {i + 1}")
-            raise gr.Error(sentence, print_exception=False) from error
+            raise gr.Error(str(located(error, photos or [])), print_exception=False) from error
 
     gr.Button(visible=False).click(draw, [photos, settings], [picture, told], api_name="draw", **MODEL)

@@ -33,7 +33,7 @@ def located(error: Exception, files: Iterable[str] = ()) -> Fault:
     sentence = str(error)
     for i, path in enumerate(files):
         sentence = sentence.replace(str(path), f"photo {i + 1}")
-    sentence = re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_"), sentence)
+    sentence = plain(sentence)
     first = re.findall(r"`([a-z_]+)`", sentence)
     words = [*first, *(word for word in ("photo", "automatic layout") if word in sentence)]
     for word in words:
@@ -41,6 +41,11 @@ def located(error: Exception, files: Iterable[str] = ()) -> Fault:
             if word in names:
                 return Fault(area, sentence)
     return Fault("more", sentence)
+
+
+def plain(sentence: str) -> str:
+    """Options of the command line as names of settings: `--image-prompt-scale` → `image_prompt_scale`."""
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_"), sentence)
 
 
 def note(sentence: str, kind: str = "fault") -> str:

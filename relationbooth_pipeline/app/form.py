@@ -50,7 +50,9 @@ class Form:
             if i in slots and not phrase.strip():
                 raise Fault("objects", f"Object {i + 1} needs a phrase, its noun in the sentence: cat.")
             if i not in slots and phrase.strip():
-                raise Fault("objects", f"Object {i + 1} ({phrase.strip()}) needs a photo. Add one, or remove the object.")
+                raise Fault(
+                    "objects", f"Object {i + 1} ({phrase.strip()}) needs a photo. Add one, or remove the object."
+                )
         if not self.prompt.strip():
             raise Fault("sentence", "Write a sentence first: what do the objects do, and where?")
         if self.number is None or not 1 <= self.number <= MOST_PICTURES:
@@ -100,11 +102,6 @@ def arranged(places: list[dict], boxes: list | None) -> list[dict]:
     """The canvas with these boxes on its present objects; None takes all places away."""
     boxes = iter(boxes or [])
     return [{**place, "box": next(boxes, None) if place["present"] else None, "mask": None} for place in places]
-
-
-def missing_phrases(prompt: str, phrases: list[str]) -> list[str]:
-    """Phrases that the sentence does not name, as whole words, in any case."""
-    return [p for p in phrases if p.strip() and not re.search(rf"\b{re.escape(p.strip())}\b", prompt, re.IGNORECASE)]
 
 
 def form_of(settings, images: list[str | None], offers, defaults: dict) -> tuple[Form, list[str]]:

@@ -117,8 +117,11 @@ def _objects(page: Page) -> None:
                     label=f"Photo {i + 1}", elem_id=f"photo{i}", buttons=[],
                 )  # fmt: skip
                 phrase = gr.Textbox(
-                    label=f"Phrase {i + 1}", placeholder="its noun in the sentence", max_length=200,
-                    elem_id=f"phrase{i}", max_lines=1,
+                    label=f"Phrase {i + 1}",
+                    placeholder="its noun in the sentence",
+                    max_length=200,
+                    elem_id=f"phrase{i}",
+                    max_lines=1,
                 )
                 strength = gr.Slider(0, 2, 1, step=0.05, label=f"Strength {i + 1}", elem_id=f"strength{i}")
                 with gr.Row():
@@ -144,7 +147,7 @@ def _sentence(page: Page) -> None:
             lora = gr.Dropdown(
                 [NO_LORA], value=NO_LORA, label="RelationLoRA" if i == 0 else f"LoRA {i + 1}", elem_id=f"lora{i}"
             )
-            weight = gr.Slider(-1, 2, 1, step=0.05, label="Weight", elem_id=f"weight{i}")
+            weight = gr.Slider(0, 2, 1, step=0.05, label="Weight", elem_id=f"weight{i}")
         page.lora_rows.append(row)
         page.loras.append(lora)
         page.weights.append(weight)
@@ -178,7 +181,11 @@ def _drawing(page: Page) -> None:
 def _comparison(page: Page) -> None:
     with gr.Row():
         page.comparison = gr.Dropdown(
-            list(COMPARISONS), value=COMPARISONS[0], label="What to compare, from one seed", elem_id="comparison", scale=3
+            list(COMPARISONS),
+            value=COMPARISONS[0],
+            label="What to compare, from one seed",
+            elem_id="comparison",
+            scale=3,
         )
         page.compare = gr.Button("Compare", elem_id="compare", interactive=False, min_width=110, scale=1)
 
@@ -188,7 +195,9 @@ def _more(page: Page) -> None:
         with gr.Row():
             page.seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
             page.random_seed = gr.Checkbox(False, label="New seed for each drawing", elem_id="random-seed")
-            page.number = gr.Number(1, label="Pictures", precision=0, minimum=1, maximum=MOST_PICTURES, elem_id="number")
+            page.number = gr.Number(
+                1, label="Pictures", precision=0, minimum=1, maximum=MOST_PICTURES, elem_id="number"
+            )
         with gr.Row():
             page.width = gr.Number(label="Width", precision=0, step=8, maximum=MOST["width"], elem_id="width")
             page.height = gr.Number(label="Height", precision=0, step=8, maximum=MOST["height"], elem_id="height")
@@ -196,7 +205,9 @@ def _more(page: Page) -> None:
         with gr.Row():
             page.guidance_scale = gr.Number(label="Guidance", elem_id="guidance-scale", step=0.5)
             page.guidance_rescale = gr.Number(label="Guidance rescale", elem_id="guidance-rescale", step=0.1)
-            page.image_prompt_scale = gr.Number(label="Strength of all photos (γ)", elem_id="image-prompt-scale", step=0.1)
+            page.image_prompt_scale = gr.Number(
+                label="Strength of all photos (γ)", elem_id="image-prompt-scale", step=0.1
+            )
         page.local_tokens = gr.Checkbox(True, label="Local tokens (details of the photos)", elem_id="local-tokens")
         page.negative_prompt = gr.Textbox(label="Not in the picture", elem_id="negative-prompt")
     page.notes["more"] = gr.HTML(elem_id="note-more")
@@ -213,5 +224,9 @@ def _kept(page: Page) -> None:
     with gr.Row():
         page.files = gr.Files(label="Chosen picture and its sheet", elem_id="files", interactive=False)
         page.python = gr.Code(
-            label="The chosen picture in Python", language="python", elem_id="python", interactive=False, wrap_lines=True
+            label="The chosen picture in Python",
+            language="python",
+            elem_id="python",
+            interactive=False,
+            wrap_lines=True,
         )

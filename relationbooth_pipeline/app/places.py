@@ -4,8 +4,6 @@ from pathlib import Path
 
 import gradio as gr
 
-from ..generation.masks import DATA_URL, MAX_MASK_BYTES
-
 MAX_OBJECTS = 6  # slots of the page
 _HERE = Path(__file__).parent
 
@@ -43,6 +41,8 @@ class Places(gr.HTML):
 
     @staticmethod
     def _checked(given) -> dict:
+        from ..generation.masks import DATA_URL, MAX_MASK_BYTES  # late: it brings torch, and the page opens before
+
         given = given if isinstance(given, dict) else {}
         box, mask = given.get("box"), given.get("mask")
         if box is not None:
@@ -50,7 +50,9 @@ class Places(gr.HTML):
             if not numbers or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
                 raise gr.Error("a box must be four numbers x0 < x1, y0 < y1 in [0, 1].", print_exception=False)
             box = [float(value) for value in box]
-        if mask is not None and not (isinstance(mask, str) and mask.startswith(DATA_URL) and len(mask) <= MAX_MASK_BYTES):
+        if mask is not None and not (
+            isinstance(mask, str) and mask.startswith(DATA_URL) and len(mask) <= MAX_MASK_BYTES
+        ):
             raise gr.Error("a painted place must be a small PNG data URL.", print_exception=False)
         return entry(str(given.get("label") or "")[:200], bool(given.get("present")), box, mask)
 

@@ -6,7 +6,10 @@ from .form import reference_name
 def python_lines(settings: dict) -> str:
     """A program for the settings of a written picture; the references lie beside it under their own names."""
     miniature = settings["model"] == "miniature"
-    lines = ["import torch", f"from relationbooth_pipeline import RelationBoothPipeline{', miniature' if miniature else ''}"]
+    lines = [
+        "import torch",
+        f"from relationbooth_pipeline import RelationBoothPipeline{', miniature' if miniature else ''}",
+    ]
     masks = settings["mask"] if any(settings.get("mask") or []) else None
     if masks:
         lines.append("from relationbooth_pipeline.generation.masks import box_mask, open_mask")

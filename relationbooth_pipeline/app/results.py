@@ -1,6 +1,5 @@
 """Finished pictures: kept with their settings, told as lines of Python, and read back."""
 
-import hashlib
 import secrets
 import shutil
 import time
@@ -8,12 +7,8 @@ from pathlib import Path
 
 from .studio import Studio
 
-SAVED = "picture.png"
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+# In a written picture beside the settings.
+NOT_SETTINGS = ("kind", "pictures", "lora_sha256", "relationbooth_version", "compared")
 
 
 class Results:
@@ -29,16 +24,14 @@ class Results:
         self.studio, self.served, self.kept, self.shared = studio, served, kept, shared
         self.photos: dict[str, str] = {}  # hash → path, of all pages where `shared`
 
-    def reference(self, path: str) -> dict:
-        """What a picture tells of a reference: {"name", "sha256"}, never where it lay."""
-        return {"name": Path(path).name, "sha256": file_hash(path)}
-
     def remember(self, path: str) -> None:
         """A photo that drew a picture is found again when that picture comes back."""
+        from ..generation.settings import sha256
+
         if self.shared:
-            self.photos[file_hash(path)] = path
+            self.photos[sha256(path)] = path
             if self.kept is not None:
-                target = self.kept / "references" / f"{file_hash(path)}{Path(path).suffix.lower()}"
+                target = self.kept / "references" / f"{sha256(path)}{Path(path).suffix.lower()}"
                 if not target.is_file():
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, target)
@@ -53,9 +46,11 @@ class Results:
 
     def found(self, reference: str | dict) -> str | None:
         """Path of a reference by its hash: an example's, or a photo's that this person gave before."""
+        from ..generation.settings import sha256
+
         if not isinstance(reference, dict):
             return None
-        known = {file_hash(file): self.example(file) for _, file in self.studio.examples} | self.photos
+        known = {sha256(file): self.example(file) for _, file in self.studio.examples} | self.photos
         path = known.get(reference["sha256"])
         if path is None and self.shared and self.kept is not None:
             kept = [f for f in (self.kept / "references").glob("*") if f.stem == reference["sha256"]]
@@ -64,17 +59,11 @@ class Results:
 
     def keep(self, drawn, images: list[str]) -> tuple[Path, dict]:
         """Write a drawn picture; (its file, the settings in it)."""
-        from .. import __version__
+        from ..generation.drawing import picture_record
 
-        settings = self.studio.public(drawn.generation.settings)
-        settings |= {
-            "image": [self.reference(path) for path in images],
-            "width": drawn.picture.width,
-            "height": drawn.picture.height,
-            "relationbooth_version": __version__,
-        }
         for path in images:
             self.remember(path)
+        settings = picture_record(drawn.generation, drawn.picture, drawn.index)
         return self.write(drawn.picture, settings, f"{settings['seed']}"), settings
 
     def write(self, picture, settings: dict, name: str) -> Path:
@@ -100,7 +89,7 @@ class Results:
         if images and not boxes:
             boxes = [[0.0, 0.0, 1.0, 1.0]] * len(images)  # automatic layout: anywhere
         page = contact_sheet(images, generation.settings.phrase, boxes, pictures, generation.settings.prompt, note)
-        return self.write(page, settings, name)
+        return self.write(page, settings | {"kind": "sheet", "pictures": len(pictures)}, name)
 
     def read(self, path: str):
         """`GenerationSettings` of a picture that this package wrote; each reference as it is told there.
@@ -116,4 +105,4 @@ class Results:
         settings = read_png_settings(path)
         if settings is None:
             raise ValueError("this picture carries no settings: take one that this page or `generate` wrote.")
-        return settings_from(settings, ignored=("relationbooth_version", "compared"))
+        return settings_from(settings, ignored=NOT_SETTINGS)

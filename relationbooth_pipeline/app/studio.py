@@ -1,7 +1,8 @@
 """The one pipeline that everybody on the page shares: loaded while the page is open already, one picture at a time."""
 
 import threading
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 # What a visitor may say of a picture. The rest (model, files, device) is the host's.
@@ -35,6 +36,9 @@ class Offer:
 class Studio:
     """Loads once and prepares pictures.
 
+    Args:
+        loras: further LoRAs to offer, as `--lora` takes them. base: model, adapter and device, as `GenerationSettings`.
+
     Attributes:
         stage: what loading does now, for people; "ready" at the end.
         fault: why loading failed.
@@ -43,7 +47,7 @@ class Studio:
         lock: held while the pipeline is in use.
     """
 
-    def __init__(self, loras: list[tuple[str, float | None]] = (), **base):
+    def __init__(self, loras: Sequence[str] = (), **base):
         self.loras, self.base = list(loras), {"model": "miniature", **base}
         self.stage, self.fault = "starting", None
         self.offers: dict[str, Offer] = {}
@@ -71,7 +75,7 @@ class Studio:
     def _load(self) -> None:
         self.stage = "loading the libraries"
         from .. import miniature
-        from ..generation.settings import MINIATURE_DEFAULTS, SDXL_DEFAULTS, GenerationSettings
+        from ..generation.settings import MINIATURE_DEFAULTS, SDXL_DEFAULTS, GenerationSettings, parse_lora
         from ..generation.sources import load_pipeline, resolve_sources
         from .preview import Preview
 
@@ -79,13 +83,14 @@ class Studio:
         small = self.base["model"] == "miniature"
         settings = GenerationSettings("a picture", **self.base)
         settings.checked()
+        self.model_name = settings.as_record()["model"]
         resolved = resolve_sources(settings)
         self.stage = "loading the model"
         self.pipe = load_pipeline(resolved, needs_adapter=False)
         self.stage = "reading the LoRAs"
         folder = miniature.path() if small else Path(self.base["model"])
         own = sorted(file.parent.name for file in folder.glob("relation_loras/*/*.safetensors"))
-        for source, weight in [(name, None) for name in own] + self.loras:
+        for source, weight in [(name, None) for name in own] + [parse_lora(text) for text in self.loras]:
             self._offer(source, weight)
         if small:
             self.examples = [(file.stem, file) for file in reversed(sorted((folder / "references").glob("*.png")))]
@@ -104,19 +109,18 @@ class Studio:
         load_loras(self.pipe, [(resolved.lora[0][0], 1.0)])  # at weight 1 its header acts, whatever was asked for
         header = self.pipe.heaviest_relation()
         load_loras(self.pipe, [])
-        name = Path(source).stem if Path(source).exists() else source
-        while name in self.offers:
-            name += "'"
+        name = settings.as_record()["lora"][0][0]  # as written pictures call it
         self.offers[name] = Offer(name, source, settings.lora[0][1])
         if header is not None:
             self.offers[name].template, self.offers[name].layout = header.template, header.layout_prior
 
-    def settings(self, request: dict, images: list[str]):
+    def settings(self, request: dict, images: list[str], count: int = 1):
         """Checked `GenerationSettings` of what a visitor asks for, and the opened image prompts.
 
         Args:
             request: `REQUEST_FIELDS`; `lora` as [name of an offer, weight or None] each.
             images: paths of uploads, as the server gave them; never a visitor's text.
+            count: number of pictures.
         Raises:
             ValueError: names what is wrong.
         """
@@ -132,14 +136,16 @@ class Studio:
             if len(getattr(settings, name) or "") > MOST_TEXT:
                 raise ValueError(f"`{name}` must have at most {MOST_TEXT} characters.")
         if any(mask is not None and not mask.startswith(DATA_URL) for mask in settings.mask or []):
-            raise ValueError("`mask` must be painted here: a data URL of a PNG, or null.")  # never a file of this machine
+            raise ValueError(
+                "`mask` must be painted here: a data URL of a PNG, or null."
+            )  # never a file of this machine
         loras = []
         for name, weight in settings.lora:
             if name not in self.offers:
                 raise ValueError(f"`lora` must be one of {', '.join(self.offers) or 'none'}, got {name[:80]!r}.")
             offer = self.offers[name]
             loras.append((offer.source, offer.weight if weight is None else weight))
-        settings.lora, settings.image = loras, images
+        settings.lora, settings.image, settings.count = loras, images, count
         for name, value in self.base.items():
             setattr(settings, name, value)
         for name, value in self.defaults.items():
@@ -152,9 +158,3 @@ class Studio:
         from ..generation.drawing import prepare
 
         return prepare(settings, images, self.pipe)
-
-    def public(self, settings) -> dict:
-        """Settings as a written picture tells them: no path of this machine but the model's as the host gave it."""
-        names = {offer.source: offer.name for offer in self.offers.values()}
-        told = {field.name: getattr(settings, field.name) for field in fields(settings)}
-        return {**told, "lora": [[names.get(source, source), weight] for source, weight in settings.lora]}

@@ -4,7 +4,7 @@ import gradio as gr
 
 from .actions import Actions
 from .faults import note
-from .form import MAX_LORAS, NO_LORA, arranged, missing_phrases, synced
+from .form import MAX_LORAS, NO_LORA, arranged, synced
 from .page import Page, aspect
 from .places import MAX_OBJECTS, entry
 
@@ -107,7 +107,9 @@ def _objects(page: Page) -> None:
 
 def _sentence(page: Page, actions: Actions) -> None:
     def hint(prompt, *phrases):
-        lost = missing_phrases(prompt or "", [phrase or "" for phrase in phrases])
+        from ..relation_layouts import missing_phrases
+
+        lost = missing_phrases([phrase for phrase in phrases if (phrase or "").strip()], prompt or "")
         return note(f"The sentence does not mention: {', '.join(lost)}.", "hint") if lost and prompt else ""
 
     def relabel(places, *values):
@@ -132,7 +134,11 @@ def _sentence(page: Page, actions: Actions) -> None:
     def used(name, places, *values):
         sentence, layout, _ = actions.choice(name, given(values))
         if sentence is None:
-            told = "This LoRA brings no sentence for that many objects." if name != NO_LORA else "Choose a RelationLoRA first."
+            told = (
+                "This LoRA brings no sentence for that many objects."
+                if name != NO_LORA
+                else "Choose a RelationLoRA first."
+            )
             return gr.skip(), gr.skip(), gr.skip(), note(told)
         return sentence, sentence, arranged(places, layout), ""
 
@@ -160,7 +166,9 @@ def _places(page: Page, actions: Actions) -> None:
         _, layout, _ = actions.choice(name, [])
         count = sum(place["present"] for place in places)
         if layout is None or len(layout) != count:
-            return gr.skip(), note(f"No layout of {count} objects comes with that LoRA. Choose a RelationLoRA that has one.")
+            return gr.skip(), note(
+                f"No layout of {count} objects comes with that LoRA. Choose a RelationLoRA that has one."
+            )
         return arranged(places, layout), ""
 
     outputs = [page.places, page.notes["places"]]

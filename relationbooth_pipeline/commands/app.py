@@ -44,10 +44,9 @@ def app(
         raise ValueError(f"the page needs gradio ({error}): pip install 'relationbooth[app]'.") from error
     from ..app.server import serve
     from ..app.studio import Studio
-    from ..generation.settings import parse_lora
 
     studio = Studio(
-        [parse_lora(text) for text in lora or []],
+        lora or [],
         model=model,
         adapter=adapter,
         adapter_weight_name=adapter_weight_name,

@@ -148,8 +148,13 @@ def _beyond_miniature(generation: Generation) -> list[str]:
 
 def save(generation: Generation, picture: Image.Image, path: Path, index: int = 0) -> None:
     """Write picture `index` with its settings, the size in pixels and the version included."""
+    save_png(picture, path, picture_record(generation, picture, index))
+
+
+def picture_record(generation: Generation, picture: Image.Image, index: int = 0) -> dict[str, Any]:
+    """What `save` keeps in picture `index`, JSON-ready."""
     own = {"kind": "generated picture", "seed": generation.settings.seed + index}
-    save_png(picture, path, _record(generation, picture) | own)
+    return _record(generation, picture) | own
 
 
 def draw_sheet(generation: Generation, pictures: Sequence[Image.Image], path: Path, note: str | None) -> None:

@@ -21,7 +21,9 @@ def _text(value) -> bool:
 
 def _reference(value) -> bool:
     """A path, or what a written picture tells of a reference: its name and the SHA-256 of its file."""
-    return _text(value) or (isinstance(value, dict) and set(value) == {"name", "sha256"} and all(map(_text, value.values())))
+    return _text(value) or (
+        isinstance(value, dict) and set(value) == {"name", "sha256"} and all(map(_text, value.values()))
+    )
 
 
 def _lora(value) -> bool:
@@ -45,7 +47,9 @@ _KINDS = {
 _CHECKS = {name: (words, check) for words, (check, names) in _KINDS.items() for name in names.split()}
 
 
-def settings_from(values: object, allowed: Iterable[str] | None = None, ignored: Iterable[str] = ()) -> GenerationSettings:
+def settings_from(
+    values: object, allowed: Iterable[str] | None = None, ignored: Iterable[str] = ()
+) -> GenerationSettings:
     """`GenerationSettings` from decoded JSON, each value of the right type; their ranges are `checked()` with all others.
 
     Args:
@@ -58,7 +62,9 @@ def settings_from(values: object, allowed: Iterable[str] | None = None, ignored:
         raise ValueError(f"settings must be a JSON object, got {type(values).__name__}.")
     allowed = [field.name for field in fields(GenerationSettings)] if allowed is None else list(allowed)
     if unknown := sorted(set(map(str, values)) - set(allowed) - set(ignored)):
-        raise ValueError(f"settings do not know {', '.join(f'`{name}`' for name in unknown)}. Known: {', '.join(allowed)}.")
+        raise ValueError(
+            f"settings do not know {', '.join(f'`{name}`' for name in unknown)}. Known: {', '.join(allowed)}."
+        )
     given = {name: values[name] for name in allowed if values.get(name) is not None}
     if "prompt" not in given:
         raise ValueError("settings need a `prompt`, got none.")

@@ -21,7 +21,7 @@ from .checks import (
     option,
     refuse_url,
 )
-from .masks import open_mask
+from .masks import DATA_URL, open_mask
 
 # diffusers' own but for the steps; γ as in the paper (RelationBooth, 4.1)
 SDXL_DEFAULTS = {"steps": 30, "guidance_scale": 5.0, "guidance_rescale": 0.0, "image_prompt_scale": 0.6}
@@ -129,7 +129,9 @@ class GenerationSettings:
             check_boxes(self.box, len(self.image))
         if self.mask is not None:
             if len(self.mask) != len(self.image):
-                raise ValueError(f"`--mask` must have one entry per `--image`, got {len(self.mask)} for {len(self.image)}.")
+                raise ValueError(
+                    f"`--mask` must have one entry per `--image`, got {len(self.mask)} for {len(self.image)}."
+                )
             for mask in filter(None, self.mask):
                 open_mask(mask)
 
@@ -169,6 +171,9 @@ class GenerationSettings:
             if record[name] is not None:
                 record[name] = _name(record[name])
         record["image"] = [{"name": Path(file).name, "sha256": sha256(file)} for file in self.image]
+        if self.mask is not None:
+            painted = [mask is None or mask.startswith(DATA_URL) for mask in self.mask]
+            record["mask"] = [mask if own else Path(mask).name for own, mask in zip(painted, self.mask)]
         record["lora"] = [[_name(source), weight] for source, weight in self.lora]
         return record
 

@@ -32,12 +32,12 @@ def upload(address, name, content, kind="application/octet-stream", **headers):
     boundary = uuid.uuid4().hex
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n'
     body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
-    return ask(
-        address, "/gradio_api/upload", body, content_type=f"multipart/form-data; boundary={boundary}", **headers
-    )
+    return ask(address, "/gradio_api/upload", body, content_type=f"multipart/form-data; boundary={boundary}", **headers)
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "pyproject.toml"), str(ROOT / "README.md"), "../../etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", str(ROOT / "pyproject.toml"), str(ROOT / "README.md"), "../../etc/passwd"]
+)
 def test_no_file_of_this_machine_is_served(address, path):
     for route in ("/gradio_api/file=", "/file=", "/gradio_api/file/", "/static/", "/assets/"):
         status, _, body = ask(address, route + path)

@@ -90,7 +90,9 @@ class Visitor:
 
     def box(self, i):
         """XYXY of a box in percent, as the screen reader is told."""
-        style = self.page.locator(f'.rb-box[data-i="{i}"]').evaluate("b => [b.style.left, b.style.top, b.style.width, b.style.height]")
+        style = self.page.locator(f'.rb-box[data-i="{i}"]').evaluate(
+            "b => [b.style.left, b.style.top, b.style.width, b.style.height]"
+        )
         left, top, width, height = (float(value.removesuffix("%")) for value in style)
         return [left, top, left + width, top + height]
 
@@ -134,7 +136,11 @@ def test_from_two_photos_to_a_picture_that_comes_back(browser, address, tmp_path
     visitor.drag((0.5, 0.85), (0.55, 0.95))  # the corner
     assert visitor.box(0) == pytest.approx([15, 15, 55, 95], abs=1)
     page.locator('.rb-box[data-i="0"]').focus()
-    for key, expected in (("ArrowLeft", [14, 15, 54, 95]), ("ArrowUp", [14, 14, 54, 94]), ("Shift+ArrowLeft", [14, 14, 53, 94])):
+    for key, expected in (
+        ("ArrowLeft", [14, 15, 54, 95]),
+        ("ArrowUp", [14, 14, 54, 94]),
+        ("Shift+ArrowLeft", [14, 14, 53, 94]),
+    ):
         page.keyboard.press(key)
         page.wait_for_timeout(300)
         assert visitor.box(0) == pytest.approx(expected, abs=1)

@@ -47,11 +47,11 @@ def test_a_lora_of_the_picture_before_does_not_stay(client):
     ("changes", "message"),
     [
         ({"prompt": " "}, "must be a sentence"),
-        ({"phrase": ["cat"]}, "must have one entry per image prompt"),
+        ({"phrase": ["cat"]}, "every `image` needs a `phrase`"),
         ({"steps": 10_000}, "`steps` must be at most 150 here"),
         ({"steps": "9"}, "`steps` must be a whole number"),
         ({"seed": float("1e300")}, "`seed` must be a whole number"),
-        ({"width": 100}, "must be a positive multiple of 8, got 100"),
+        ({"width": 100}, "must be a multiple of 8 from 8 to 4096, got 100"),
         ({"lora": [["/etc/passwd", 1.0]]}, "`lora` must be one of carrying"),
         ({"box": [[0, 0, 2, 1], [0, 0, 1, 1]]}, r"in \[0, 1\]"),
         ({"mask": [PHOTOS[0], None]}, "`mask` must be painted here"),
@@ -82,7 +82,10 @@ def test_ten_clients_get_their_own_pictures_in_order(address, studio):
     def work(number):
         try:
             client = Client(address, verbose=False)
-            jobs = [client.submit([], {"prompt": "a cat", "steps": 1, "seed": 2 * number + k}, api_name="/draw") for k in (0, 1)]
+            jobs = [
+                client.submit([], {"prompt": "a cat", "steps": 1, "seed": 2 * number + k}, api_name="/draw")
+                for k in (0, 1)
+            ]
             found[number] = [job.result(timeout=180) for job in jobs]
         except Exception as error:  # a thread's fault would be lost
             faults.append(error)
