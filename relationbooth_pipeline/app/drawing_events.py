@@ -20,7 +20,8 @@ def wire_drawing(page: Page, actions: Actions) -> None:
 
 def _drawing(page: Page, actions: Actions) -> None:
     told = [page.status, page.history, page.chosen, page.gallery, page.files, page.python, page.seed]
-    outputs = [*told, *(page.notes[area] for area in AREAS)]
+    buttons = [page.draw, page.compare]
+    outputs = [*told, *(page.notes[area] for area in AREAS), *buttons]
 
     def shown(update: dict, form) -> dict:
         found = {page.notes[area]: update[area] for area in AREAS if area in update}
@@ -35,7 +36,8 @@ def _drawing(page: Page, actions: Actions) -> None:
     def run(compared: bool):
         def drawing(data):
             form = page.form(data)
-            yield {page.notes[area]: "" for area in AREAS}
+            # Off until it ends: Gradio's own guard against a second click stays on for a while after a cancellation.
+            yield {page.notes[area]: "" for area in AREAS} | {button: gr.update(interactive=False) for button in buttons}
             kind = data[page.comparison] if compared else None
             for update in actions.draw(form, data[page.history], kind):
                 yield shown(update, form)
@@ -43,14 +45,20 @@ def _drawing(page: Page, actions: Actions) -> None:
         return drawing
 
     inputs = {*page.fields(), page.history, page.comparison}
-    options = {**MODEL, "api_visibility": "private", "show_progress_on": page.status, "trigger_mode": "once"}
+    options = {**MODEL, "api_visibility": "private", "show_progress_on": page.status, "trigger_mode": "multiple"}
     jobs = [
         button.click(run(compared), inputs, outputs, **options)
         for button, compared in ((page.draw, False), (page.compare, True))
     ]
-    # Told after the job has ended for the page: a step that was on its way would overwrite it, and Draw not act yet.
+    for job in jobs:
+        job.then(lambda: [gr.update(interactive=True)] * 2, None, buttons, queue=False, **QUIET)
+
+    def cancelled():
+        return note("Cancelled.", "done"), *[gr.update(interactive=True)] * 2
+
+    # Told after the job has ended for the page: a step that was on its way would overwrite it.
     stopped = page.cancel.click(None, None, None, cancels=jobs, queue=False, **QUIET)
-    stopped.then(lambda: note("Cancelled.", "done"), None, page.status, queue=False, **QUIET)
+    stopped.then(cancelled, None, [page.status, *buttons], queue=False, **QUIET)
 
 
 def _listed(page: Page, actions: Actions, history: list[dict]) -> dict:

@@ -101,8 +101,8 @@ def _objects(page: Page) -> None:
 
     for i, photo in enumerate(page.photos):
         inputs = [photo, *page.photos, *page.phrases, page.places]
-        for event in (photo.clear, photo.input):
-            event(check(i), inputs, [photo, page.places, page.notes["objects"]], **QUIET)
+        outputs = [photo, page.places, page.notes["objects"]]
+        photo.change(check(i), inputs, outputs, trigger_mode="always_last", **QUIET)
 
 
 def _sentence(page: Page, actions: Actions) -> None:
