@@ -3,6 +3,7 @@
     python hub_cards/publish.py export FOLDER                        # the miniature, complete, loads without pip
     python hub_cards/publish.py export FOLDER --pipeline PATH --adapter PATH
     python hub_cards/publish.py upload FOLDER ORG/NAME
+    python hub_cards/publish.py space FOLDER ORG/NAME                # the page as a Space; without ORG/NAME: FOLDER only
 
 An exported folder is a whole pipeline: weights, the component code that `DiffusionPipeline.from_pretrained(folder,
 trust_remote_code=True)` needs, and its card.
@@ -14,9 +15,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import torch
+
 import relationbooth_pipeline.miniature
+from hub_cards.space import build_space
 from relationbooth_pipeline import RelationBoothPipeline
-from relationbooth_pipeline.relation_files import whole_folder
+from relationbooth_pipeline.exchange.kohya import kohya_name, write_kohya
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_folder
 from relationbooth_pipeline.relation_loaders import LOAD_WITH
 
 CARDS = Path(__file__).parent
@@ -43,7 +48,8 @@ def export(
     """Write a pipeline to a new folder that loads without our package; whole or not at all.
 
     Args:
-        card: name of a folder beside this program. relation_loras: folder of RelationLoRAs that go with it.
+        card: name of a folder beside this program. relation_loras: folder of RelationLoRAs that go with it,
+            each with its kohya-keyed twin, and with the folder `references` beside it where there is one.
     Raises:
         ValueError: the folder exists, its name holds a dot, or no adapter is loaded.
     """
@@ -54,6 +60,8 @@ def export(
         )
     with whole_folder(folder) as fresh:
         pipe.save_pretrained(fresh)
+        for config in fresh.glob("*/config.json"):
+            _load_in_one_dtype(config)
         for name in CODE:
             shutil.copy(PACKAGE / name, fresh)
         index = json.loads((fresh / "model_index.json").read_text(encoding="utf-8"))
@@ -69,15 +77,28 @@ def export(
         (fresh / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
         if relation_loras is not None:
             shutil.copytree(relation_loras, fresh / "relation_loras")
+            for file in sorted((fresh / "relation_loras").glob(f"*/{LORA_WEIGHT_NAME}")):
+                write_kohya(file, file.with_name(kohya_name(file)))
+            if (references := relation_loras.with_name("references")).is_dir():
+                shutil.copytree(references, fresh / "references")
         shutil.copy(CARDS / card / "README.md", fresh)
+        for picture in sorted((CARDS / card).glob("*.png")):  # of the card's gallery
+            shutil.copy(picture, fresh)
 
 
-def load(pipeline: str | None, adapter: str | None) -> RelationBoothPipeline:
-    """What is to be exported; the embedded miniature by default."""
+def _load_in_one_dtype(config: Path) -> None:
+    """transformers loads a model in the dtype that its config names, diffusers in float32: without `dtype=` they differ."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    if "dtype" in values:
+        config.write_text(json.dumps(values | {"dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
+
+
+def load(pipeline: str | None, adapter: str | None, dtype: torch.dtype = torch.float16) -> RelationBoothPipeline:
+    """What is to be exported; the embedded miniature by default. Half precision halves what everybody downloads."""
     if pipeline is None:
         weights = relationbooth_pipeline.miniature.path()
         pipeline, adapter = str(weights), adapter or str(weights / "relation_adapter")
-    pipe = RelationBoothPipeline.from_pretrained(pipeline)
+    pipe = RelationBoothPipeline.from_pretrained(pipeline, dtype=dtype)
     if adapter is not None:
         pipe.load_relation_adapter(adapter)
     return pipe
@@ -90,10 +111,15 @@ def main(arguments: list[str] | None = None) -> int:
     exporting.add_argument("folder", type=Path)
     exporting.add_argument("--pipeline", help="folder or repository; default: the miniature")
     exporting.add_argument("--adapter", help="adapter to load into it")
+    exporting.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16")
     uploading = commands.add_parser("upload")
     uploading.add_argument("folder", type=Path)
     uploading.add_argument("repository", help="ORG/NAME")
     uploading.add_argument("--private", action="store_true")
+    space = commands.add_parser("space")
+    space.add_argument("folder", type=Path)
+    space.add_argument("repository", nargs="?", help="ORG/NAME; default: build only")
+    space.add_argument("--private", action="store_true")
     given = parser.parse_args(arguments)
     try:
         if given.command == "export":
@@ -101,7 +127,11 @@ def main(arguments: list[str] | None = None) -> int:
             if given.pipeline is None:
                 loras = relationbooth_pipeline.miniature.path() / "relation_loras"
                 own = {"card": "relationbooth-miniature", "relation_loras": loras}
-            export(load(given.pipeline, given.adapter), given.folder, **own)
+            export(load(given.pipeline, given.adapter, getattr(torch, given.dtype)), given.folder, **own)
+        elif given.command == "space":
+            build_space(given.folder)
+            if given.repository is not None:
+                push(given.folder, given.repository, given.private, "space")
         else:
             upload(given.folder, given.repository, given.private)
     except ValueError as error:
@@ -112,15 +142,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 def upload(folder: Path, repository: str, private: bool = False) -> None:
     """Push an exported folder to the Hub, with the token of `hf auth login`."""
-    from huggingface_hub import HfApi
-
     if not (folder / "model_index.json").is_file() or not (folder / "pipeline.py").is_file():
         raise ValueError(f"`{folder}` is no exported pipeline. Run `export` first.")
     if "." in repository:
         raise ValueError(f"the repository's name must not hold a dot, got {repository!r}.")
-    api = HfApi()
-    api.create_repo(repository, private=private, exist_ok=True)
-    api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload RelationBooth pipeline")
+    push(folder, repository, private, "model")
+
+
+def push(folder: Path, repository: str, private: bool, kind: str) -> None:
+    """Create the repository where there is none and upload what differs.
+
+    Raises:
+        ValueError: the Hub refused; what it has stays as it was, and the same call goes on where this one ended.
+    """
+    from huggingface_hub import HfApi
+
+    api, sdk = HfApi(), {"space_sdk": "gradio"} if kind == "space" else {}
+    try:
+        api.create_repo(repository, repo_type=kind, private=private, exist_ok=True, **sdk)
+        api.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder, commit_message=f"Upload {kind}")
+    except (OSError, ValueError) as error:  # the Hub's client raises kinds of both
+        raise ValueError(f"`{repository}` was not uploaded ({error}). Check name and token, then try again.") from error
 
 
 if __name__ == "__main__":

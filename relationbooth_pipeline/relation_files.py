@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import hf_hub_download, list_repo_files
 from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.errors import GatedRepoError
 from safetensors.torch import load_file
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
@@ -125,9 +126,21 @@ def _from_hub(ask: Callable, source: str | Path, **arguments):
         return ask(str(source), **arguments)
     except Exception as error:  # the Hub's client raises a dozen kinds; the cause is kept
         raise ValueError(
-            f"`{source}` is no folder here, and the Hub gave nothing for it ({type(error).__name__}: {error}). Check "
-            "the name, and the network or the cache."
+            f"`{source}` is no folder here, and the Hub gave nothing for it ({type(error).__name__}: {error}). "
+            f"{_advice(error)}"
         ) from error
+
+
+def _advice(error: Exception) -> str:
+    """What helps after an answer of the Hub, or after none."""
+    if isinstance(error, GatedRepoError):
+        return "It is gated: accept its conditions on its page, then `hf auth login`."
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    if status >= 500 or status == 429:
+        return "The Hub is busy or down: try again in a while."
+    if status in (401, 403, 404):
+        return "Check the name; a private repository needs `hf auth login`."
+    return "Check the name, and the network or the cache; try again."
 
 
 def read_checkpoint(path: str | Path) -> dict:

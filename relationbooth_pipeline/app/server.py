@@ -14,9 +14,11 @@ CLIENTS_WAITING = 64  # further ones are told that the queue is full
 UPLOAD_AGE = (600, 86_400)  # seconds: how often files are looked at, and the age at which they go
 MIN_PASSWORD = 8  # characters
 # The browser itself then refuses what the page must not do: other hosts, frames, plug-ins.
+POLICY = (
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors "
+)
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -28,8 +30,9 @@ class SameOrigin:
     A foreign page may post forms and files to 127.0.0.1 without asking; a foreign name may lead there, too.
     """
 
-    def __init__(self, app, hosts: tuple[str, ...] | None):
+    def __init__(self, app, hosts: tuple[str, ...] | None, frames: str = "'none'"):
         self.app, self.hosts = app, hosts
+        self.headers = {**HEADERS, "Content-Security-Policy": POLICY + frames}
 
     async def __call__(self, scope, receive, send):
         if scope["type"] not in ("http", "websocket"):
@@ -43,7 +46,7 @@ class SameOrigin:
 
         async def guarded(message):
             if message["type"] == "http.response.start":
-                extra = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                extra = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
                 message = {**message, "headers": [*message.get("headers", []), *extra]}
             await send(message)
 
@@ -104,21 +107,24 @@ def serve(
     browser: bool = False,
     on_open: Callable[[str], None] = print,
     stop: threading.Event | None = None,
+    public: bool = False,
 ) -> None:
     """Open the page, then load the model, then serve until `stop` is set or the process is interrupted.
 
     Args:
         password: of the user "relationbooth"; needed where `host` is not this machine alone.
+        public: a Space: open to everybody by intention, in a frame of huggingface.co, for many people.
         on_open: told the address as soon as the page answers.
     Raises:
         ValueError: an address without password, a folder that cannot be written, or a model that cannot be loaded.
     """
-    check_address(host, password)
+    if not public:
+        check_address(host, password)
     check_results(kept)
     with tempfile.TemporaryDirectory(prefix="relationbooth-app-") as served:
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": served, "HF_HUB_DISABLE_TELEMETRY": "1"}
         app = build(studio, Path(served), kept, shared=host in LOOPBACK)
-        address = launch(app, host, port, password, browser)
+        address = launch(app, host, port, password, browser, public)
         try:
             on_open(address)
             studio.load()
@@ -129,18 +135,22 @@ def serve(
             app.close(verbose=False)
 
 
-def launch(app, host: str, port: int | None, password: str | None, browser: bool = False) -> str:
+def launch(
+    app, host: str, port: int | None, password: str | None, browser: bool = False, public: bool = False
+) -> str:
     """Start the server in a thread of its own; its address."""
     import gradio as gr
     from starlette.middleware import Middleware
 
     from .page import CSS
 
+    guard = {"hosts": LOOPBACK if host in LOOPBACK else None} | ({"frames": "https://huggingface.co"} if public else {})
+
     _, address, _ = app.launch(
         server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=browser,
         auth=("relationbooth", password) if password else None, max_file_size=MAX_UPLOAD, ssr_mode=False,
         enable_monitoring=False, strict_cors=True, show_error=False, footer_links=["api", "settings"],
         blocked_paths=[os.getcwd()], css=CSS, theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        app_kwargs={"middleware": [Middleware(SameOrigin, hosts=LOOPBACK if host in LOOPBACK else None)]},
+        app_kwargs={"middleware": [Middleware(SameOrigin, **guard)]},
     )  # fmt: skip
     return address

@@ -77,7 +77,7 @@ class Studio:
         from .. import miniature
         from ..generation.settings import MINIATURE_DEFAULTS, SDXL_DEFAULTS, GenerationSettings, parse_lora
         from ..generation.sources import load_pipeline, resolve_sources
-        from ..relation_lora import WEIGHT_NAME
+        from ..relation_files import LORA_WEIGHT_NAME
         from .preview import Preview
 
         self.stage = "checking the sources"
@@ -90,7 +90,7 @@ class Studio:
         self.pipe = load_pipeline(resolved, needs_adapter=False)
         self.stage = "reading the LoRAs"
         folder = miniature.path() if small else Path(self.base["model"])
-        own = sorted(file.parent.name for file in folder.glob(f"relation_loras/*/{WEIGHT_NAME}"))
+        own = sorted(file.parent.name for file in folder.glob(f"relation_loras/*/{LORA_WEIGHT_NAME}"))
         for source, weight in [(name, None) for name in own] + [parse_lora(text) for text in self.loras]:
             self._offer(source, weight)
         if small:

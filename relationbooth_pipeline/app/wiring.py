@@ -102,7 +102,8 @@ def _objects(page: Page) -> None:
     for i, photo in enumerate(page.photos):
         inputs = [photo, *page.photos, *page.phrases, page.places]
         outputs = [photo, page.places, page.notes["objects"]]
-        photo.change(check(i), inputs, outputs, trigger_mode="always_last", **QUIET)
+        # Not `change`: it also comes while a whole page is being filled, and would act on places of before.
+        gr.on([photo.upload, photo.clear, photo.input], check(i), inputs, outputs, trigger_mode="always_last", **QUIET)
 
 
 def _sentence(page: Page, actions: Actions) -> None:

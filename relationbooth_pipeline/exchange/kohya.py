@@ -16,8 +16,8 @@ from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ..relation_files import check_finite, whole_file
-from ..relation_lora import HEADER_KEY, WEIGHT_NAME, read_relation_metadata
+from ..relation_files import LORA_WEIGHT_NAME, check_finite, whole_file
+from ..relation_regions import HEADER_KEY, read_relation_metadata
 
 PEFT_HEADER = "lora_adapter_metadata"  # diffusers' entry with rank and alpha; it excludes `.alpha` keys
 _DOWN = re.compile(r"(.+)\.lora(?:_A|\.down|_down)\.weight")
@@ -101,7 +101,7 @@ def read_kohya(source: Path, target: Path, unet: UNet2DConditionModel) -> None:
 
 def write_both(source: Path, folder: Path, unet: UNet2DConditionModel) -> list[str]:
     """Fill `folder` with our file and its twin, from either; their names. Raises as `read_kohya` and `write_kohya`."""
-    ours = folder / WEIGHT_NAME
+    ours = folder / LORA_WEIGHT_NAME
     with safe_open(source, "pt") as file:
         kohya = is_kohya(list(file.keys()))
     if kohya:
@@ -113,7 +113,7 @@ def write_both(source: Path, folder: Path, unet: UNet2DConditionModel) -> list[s
             save_file(load_file(source), temporary, metadata=header)
     twin = kohya_name(source if not kohya or read_relation_metadata(ours) is None else ours)
     write_kohya(ours, folder / twin)
-    return [WEIGHT_NAME, twin]
+    return [LORA_WEIGHT_NAME, twin]
 
 
 def _peft_state(source: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
