@@ -133,9 +133,12 @@ def _from_hub(ask: Callable, source: str | Path, **arguments):
 
 def _advice(error: Exception) -> str:
     """What helps after an answer of the Hub, or after none."""
-    if isinstance(error, GatedRepoError):
+    causes = [error]
+    while causes[-1].__cause__ is not None:  # the client wraps the answer itself once or twice
+        causes.append(causes[-1].__cause__)
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
         return "It is gated: accept its conditions on its page, then `hf auth login`."
-    status = getattr(getattr(error, "response", None), "status_code", 0)
+    status = max(getattr(getattr(cause, "response", None), "status_code", 0) for cause in causes)
     if status >= 500 or status == 429:
         return "The Hub is busy or down: try again in a while."
     if status in (401, 403, 404):

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from relationbooth_pipeline import miniature
 from relationbooth_pipeline.exchange.kohya import kohya_name, read_kohya, write_both, write_kohya
-from relationbooth_pipeline.relation_lora import WEIGHT_NAME, read_relation_metadata
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME as WEIGHT_NAME
+from relationbooth_pipeline.relation_regions import read_relation_metadata
 from tests.relationbooth_pipeline.commands.tiny_world import HUG, write_lora
 from tests.tiny import tiny_pipeline, tiny_unet
 
