@@ -83,27 +83,29 @@ def _objects(page: Page) -> None:
     add.then(lambda shown: [gr.update(visible=i < shown) for i in range(MAX_OBJECTS)], page.shown, page.groups, **QUIET)
 
     def check(i):
-        def run(photo, *values):
+        def run(photo):
             from ..relation_images import open_image
 
-            *photos_phrases, places = values
-            photos, phrases = photos_phrases[:MAX_OBJECTS], [p or "" for p in photos_phrases[MAX_OBJECTS:]]
             try:
                 if photo:
                     open_image(photo)
             except ValueError as error:
-                photos[i] = None
-                told = str(error).replace(str(photo), f"photo {i + 1}")
-                return None, synced(places, photos, phrases), note(told)
-            return gr.skip(), synced(places, photos, phrases), ""
+                return None, note(str(error).replace(str(photo), f"photo {i + 1}"))
+            return gr.skip(), ""
 
         return run
 
     for i, photo in enumerate(page.photos):
-        inputs = [photo, *page.photos, *page.phrases, page.places]
-        outputs = [photo, page.places, page.notes["objects"]]
-        # Not `change`: it also comes while a whole page is being filled, and would act on places of before.
-        gr.on([photo.upload, photo.clear, photo.input], check(i), inputs, outputs, trigger_mode="always_last", **QUIET)
+        # `change` comes when the value is there (`clear` and `input` come before), but also while a whole page is being
+        # filled: the places are therefore read in a second step, when all values have settled.
+        checked = photo.change(check(i), photo, [photo, page.notes["objects"]], trigger_mode="always_last", **QUIET)
+        checked.then(resynced, [page.places, *page.photos, *page.phrases], page.places, **QUIET)
+
+
+def resynced(places, *values):
+    """The canvas with the present objects and their names; nothing where it says so already."""
+    found = synced(places, list(values[:MAX_OBJECTS]), [phrase or "" for phrase in values[MAX_OBJECTS:]])
+    return gr.skip() if found == places else found
 
 
 def _sentence(page: Page, actions: Actions) -> None:
@@ -113,12 +115,9 @@ def _sentence(page: Page, actions: Actions) -> None:
         lost = missing_phrases([phrase for phrase in phrases if (phrase or "").strip()], prompt or "")
         return note(f"The sentence does not mention: {', '.join(lost)}.", "hint") if lost and prompt else ""
 
-    def relabel(places, *values):
-        return synced(places, list(values[:MAX_OBJECTS]), [phrase or "" for phrase in values[MAX_OBJECTS:]])
-
     gr.on([c.change for c in (page.prompt, *page.phrases)], hint, [page.prompt, *page.phrases], page.hint,
           trigger_mode="always_last", **QUIET)  # fmt: skip
-    gr.on([c.blur for c in page.phrases] + [c.submit for c in page.phrases], relabel,
+    gr.on([c.blur for c in page.phrases] + [c.submit for c in page.phrases], resynced,
           [page.places, *page.photos, *page.phrases], page.places, **QUIET)  # fmt: skip
 
     def given(photos_phrases):

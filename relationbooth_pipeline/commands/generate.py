@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from .batch import draw_batch
 from .errors import clean_errors
 from .terminal import denoising_progress, hide_bars, warn
 
@@ -14,7 +15,9 @@ ILLUSTRATION_ONLY = "Illustration only: the miniature draws cartoons and has nev
 
 @clean_errors
 def generate(
-    prompt: Annotated[str, typer.Option(help="The sentence, with a relation: 'a cat is hugging a bear'.")],
+    prompt: Annotated[
+        str | None, typer.Option(help="The sentence, with a relation: 'a cat is hugging a bear'. Needed without --from.")
+    ] = None,
     image: Annotated[
         list[str] | None, typer.Option(help="Photo of an object, a file (no URL); repeat for each object.")
     ] = None,
@@ -75,6 +78,14 @@ def generate(
     sheet: Annotated[
         Path | None, typer.Option(help="Also write references | boxes | results to this PNG. Default: no sheet.")
     ] = None,
+    jobs: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="JSON lines, one picture each: these options' names, and output. Draws what is not there yet; results "
+            "go to NAME.results.jsonl. Only the options of model and device may stand beside it.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     dtype: Annotated[
         str, typer.Option(help="auto (float16; float32 on a CPU), float32, float16 or bfloat16.")
@@ -85,13 +96,28 @@ def generate(
     from ..generation.outputs import check_apart, check_output, numbered
     from ..generation.settings import GenerationSettings, parse_box, parse_lora
 
+    common = {
+        "model": model,
+        "adapter": adapter,
+        "adapter_weight_name": adapter_weight_name,
+        "image_encoder": image_encoder,
+        "local_image_encoder": local_image_encoder,
+        "device": device,
+        "dtype": dtype,
+        "offload": offload,
+    }
+    if jobs is not None:
+        own = {"--prompt": prompt, "--image": image, "--phrase": phrase, "--box": box, "--lora": lora, "--sheet": sheet}
+        own |= {"--negative-prompt": negative_prompt, "--seed": seed, "--height": height, "--width": width}
+        own |= {"--steps": steps, "--guidance-scale": guidance_scale, "--guidance-rescale": guidance_rescale}
+        own |= {"--image-prompt-scale": image_prompt_scale}
+        if given := [name for name, value in own.items() if value is not None]:
+            raise ValueError(f"`--from` brings the settings of its pictures: leave out {', '.join(given)}.")
+        return draw_batch(jobs, GenerationSettings("", **common))
+    if prompt is None:
+        raise ValueError("`--prompt` is needed, the sentence of the picture; or `--from`, a file of many.")
     settings = GenerationSettings(
         prompt=prompt,
-        model=model,
-        adapter=adapter,
-        adapter_weight_name=adapter_weight_name,
-        image_encoder=image_encoder,
-        local_image_encoder=local_image_encoder,
         lora=[parse_lora(text) for text in lora or []],
         image=image or [],
         phrase=phrase or [],
@@ -105,9 +131,7 @@ def generate(
         guidance_scale=guidance_scale,
         guidance_rescale=guidance_rescale,
         image_prompt_scale=image_prompt_scale,
-        device=device,
-        dtype=dtype,
-        offload=offload,
+        **common,
     )
     images = settings.checked()
     files = numbered(output, count)

@@ -1,0 +1,115 @@
+"""Many pictures from one file: JSON lines of settings, each with its output, and a line of results for each."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .checks import refuse_url
+from .outputs import check_apart, check_output
+from .requests import settings_from
+from .settings import GenerationSettings
+
+# What a line may set. Model, adapter and device are the command's: one pipeline draws all.
+JOB_FIELDS = (
+    "prompt", "image", "phrase", "box", "mask", "automatic_layout", "lora", "negative_prompt", "seed", "height", "width",
+    "steps", "guidance_scale", "guidance_rescale", "image_prompt_scale", "local_tokens",
+)  # fmt: skip
+
+
+@dataclass
+class Job:
+    """One picture: the line it stands on (from 1), its settings, checked, and where it goes."""
+
+    line: int
+    settings: GenerationSettings
+    output: Path
+
+
+def read_jobs(file: Path, common: GenerationSettings) -> list[Job]:
+    """All jobs of a file, each checked before any model loads.
+
+    A line is a JSON object of `JOB_FIELDS` and `output`, a PNG; blank lines and a byte order mark are passed over. Paths
+    are relative to the file's folder.
+
+    Args:
+        common: model, adapter and device of all.
+    Raises:
+        ValueError: names the line, and what is wrong there.
+    """
+    if not file.is_file():
+        raise ValueError(f"`--from`: there is no file `{file}`. Check the path.")
+    jobs = []
+    for number, text in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            jobs.append(_job(number, text, file.parent, common))
+        except ValueError as error:
+            raise ValueError(f"`{file.name}`, line {number}: {error}") from error
+    if not jobs:
+        raise ValueError(f"`--from`: `{file}` holds no job. Write one JSON object a line.")
+    inputs = [image for job in jobs for image in job.settings.image]
+    check_apart([(f"output of line {job.line}", job.output) for job in jobs], inputs=inputs)
+    return jobs
+
+
+def _job(number: int, text: str, folder: Path, common: GenerationSettings) -> Job:
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"no JSON ({error}).") from error
+    given = settings_from(values, JOB_FIELDS, ignored=("output",))
+    if not isinstance(values.get("output"), str):
+        raise ValueError("a job needs an `output`, the path of its PNG.")
+    output = folder / values["output"]
+    check_output("output", output)
+    shared = ("model", "adapter", "adapter_weight_name", "image_encoder", "local_image_encoder", "device", "dtype", "offload")
+    settings = replace(given, **{name: getattr(common, name) for name in shared})
+    for image in settings.image:
+        if not isinstance(image, str):
+            raise ValueError("`image` must hold paths here.")
+        refuse_url("image", image)
+    settings.image = [str(folder / image) for image in settings.image]
+    settings.checked()
+    return Job(number, settings, output)
+
+
+def draw_jobs(
+    jobs: list[Job], results: Path, on_step: Callable[[int, int, int], None] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Draw what is not there yet, on one pipeline; yields and appends to `results` one line per job.
+
+    A line: {"line", "output", "status"} with status "drawn" (and "seed", "seconds", "warnings"), "kept" (its output is
+    there already) or "failed" (and "error"); a failed job does not stop the others.
+
+    Args:
+        on_step: told (number of the job from 0, steps done, steps of this picture).
+    """
+    from .drawing import prepare, save
+
+    pipe = None
+    for number, job in enumerate(jobs):
+        told: dict[str, Any] = {"line": job.line, "output": str(job.output)}
+        if job.output.exists():
+            told["status"] = "kept"
+        else:
+            began = time.monotonic()
+            try:
+                # Opened anew: the photos of a thousand jobs at once fit no memory.
+                images: list[Image.Image] = job.settings.checked()
+                generation = prepare(job.settings, images, pipe)
+                pipe = generation.pipe
+                step = None if on_step is None else lambda done, steps, number=number: on_step(number, done, steps)
+                save(generation, generation.run(step), job.output)
+                told |= {"status": "drawn", "seed": job.settings.seed, "seconds": round(time.monotonic() - began, 2)}
+                told |= {"warnings": generation.warnings} if generation.warnings else {}
+            except ValueError as error:
+                told |= {"status": "failed", "error": str(error)}
+        with open(results, "a", encoding="utf-8") as file:  # a log: each line is whole when the next job begins
+            file.write(json.dumps(told, ensure_ascii=False) + "\n")
+        yield told
