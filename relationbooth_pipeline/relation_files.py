@@ -131,19 +131,15 @@ def _from_hub(ask: Callable, source: str | Path, **arguments):
         ) from error
 
 
-def _advice(error: Exception) -> str:
-    """What helps after an answer of the Hub, or after none."""
-    causes = [error]
-    while causes[-1].__cause__ is not None:  # the client wraps the answer itself once or twice
-        causes.append(causes[-1].__cause__)
-    if any(isinstance(cause, GatedRepoError) for cause in causes):
+def _advice(error: BaseException) -> str:
+    """What helps after an answer of the Hub, or after none; the client may have wrapped the answer itself."""
+    if isinstance(error, GatedRepoError):
         return "It is gated: accept its conditions on its page, then `hf auth login`."
-    status = max(getattr(getattr(cause, "response", None), "status_code", 0) for cause in causes)
-    if status >= 500 or status == 429:
+    if getattr(getattr(error, "response", None), "status_code", 0) >= 500:
         return "The Hub is busy or down: try again in a while."
-    if status in (401, 403, 404):
-        return "Check the name; a private repository needs `hf auth login`."
-    return "Check the name, and the network or the cache; try again."
+    if error.__cause__ is not None:
+        return _advice(error.__cause__)
+    return "Check the name, and the network or the cache; private repositories need `hf auth login`. Try again."
 
 
 def read_checkpoint(path: str | Path) -> dict:

@@ -33,6 +33,8 @@ BELOW = {
     "relationbooth_pipeline/triplets": (CORE,),
     "relationbooth_pipeline/sheets": (CORE, "triplets"),
     "relationbooth_pipeline/generation": (CORE, "miniature", "sheets"),
+    "relationbooth_pipeline/exchange": (CORE,),
+    "relationbooth_pipeline/app": (CORE, "miniature", "sheets", "generation"),
 }
 # The evaluation's rooms, in the order of its data: each knows those of the one before.
 EVALUATION = ("cases", "benches", "systems", "metrics", "statistics", "report")
@@ -43,6 +45,8 @@ for number, name in enumerate(EVALUATION):
 BELOW["relationbooth_pipeline/evaluation"] = (*_lower, *(f"evaluation/{name}" for name in EVALUATION))
 BELOW["relationbooth_pipeline/commands"] = (
     *_lower,
+    "app",
+    "exchange",
     "evaluation",
     *(f"evaluation/{name}" for name in EVALUATION),
 )

@@ -1,4 +1,4 @@
-"""`relationbooth convert`: MS-Diffusion's adapter, open_clip's and CLIPSelf's vision towers → our folders."""
+"""`relationbooth convert`: MS-Diffusion's adapter, open_clip's and CLIPSelf's vision towers, LoRAs → our folders."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +67,7 @@ def convert_checkpoint(
     Raises:
         ValueError: `output` is not free or cannot be written, `source` is something else, damaged, or does not fit.
     """
+    from ..exchange.kohya import is_lora, write_both
     from ..generation.outputs import check_place
     from ..relation_conversion import adapter_from_released, local_encoder_from_open_clip
     from ..relation_files import read_checkpoint, whole_folder
@@ -79,6 +80,12 @@ def convert_checkpoint(
     check_checkpoint(source)
     checkpoint = read_checkpoint(source)
     keys = {str(key) for key in checkpoint}
+    if is_lora(keys):
+        if image_encoder or local_image_encoder:
+            raise ValueError(f"`{source}` is a LoRA: `--…-encoder` belongs to adapters.")
+        with whole_folder(output) as fresh:
+            names = write_both(source, fresh, empty_unet(unet))
+        return f"{output}: LoRA, as {names[0]} for diffusers and {names[1]} for ComfyUI, A1111 and Forge"
     inner = checkpoint.get("state_dict", checkpoint)
     if any(key.partition(".")[0] == "image_proj" for key in keys):
         model = adapter_from_released(checkpoint, empty_unet(unet), source=f"`{source}`")
@@ -104,7 +111,7 @@ def convert_checkpoint(
 
 @clean_errors
 def convert(
-    source: Annotated[Path, typer.Argument(help="ms_adapter.bin, or an open_clip / CLIPSelf checkpoint.")],
+    source: Annotated[Path, typer.Argument(help="ms_adapter.bin, an open_clip / CLIPSelf checkpoint, or a LoRA, ours or kohya-keyed.")],
     output: Annotated[Path, typer.Argument(help="New folder.")],
     unet: Annotated[
         str | None, typer.Option(help="Folder or repository of the base. Default: SDXL base 1.0's shape.")
@@ -116,6 +123,6 @@ def convert(
         str | None, typer.Option(help="As image-encoder, for local tokens. Default: none.")
     ] = None,
 ) -> None:
-    """Bring MS-Diffusion's adapter file or a CLIPSelf checkpoint into our folders (safetensors)."""
+    """Bring an adapter, a CLIPSelf checkpoint or a LoRA of others into our folders; a LoRA with its kohya-keyed twin."""
     hide_bars()
     typer.echo(convert_checkpoint(source, output, unet, image_encoder, local_image_encoder))

@@ -8,6 +8,7 @@ Both mean W + weight · alpha / r · B A. ComfyUI reads none of diffusers' and P
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -23,13 +24,13 @@ PEFT_HEADER = "lora_adapter_metadata"  # diffusers' entry with rank and alpha; i
 _DOWN = re.compile(r"(.+)\.lora(?:_A|\.down|_down)\.weight")
 
 
-def is_kohya(keys: list[str]) -> bool:
+def is_kohya(keys: Iterable[str]) -> bool:
     """Whether these are a LoRA's keys in kohya's way of writing."""
     return any(key.startswith("lora_unet_") and key.endswith(".lora_down.weight") for key in keys)
 
 
-def is_lora(keys: list[str]) -> bool:
-    """Whether these are a LoRA's keys in any way of writing."""
+def is_lora(keys: Iterable[str]) -> bool:
+    """Whether these are a LoRA's keys, in any of its ways of writing."""
     return any(_DOWN.fullmatch(key) for key in keys)
 
 
@@ -100,7 +101,11 @@ def read_kohya(source: Path, target: Path, unet: UNet2DConditionModel) -> None:
 
 
 def write_both(source: Path, folder: Path, unet: UNet2DConditionModel) -> list[str]:
-    """Fill `folder` with our file and its twin, from either; their names. Raises as `read_kohya` and `write_kohya`."""
+    """Fill `folder` with our file and its twin, from either; their names.
+
+    Raises:
+        ValueError: as `read_kohya` and `write_kohya`.
+    """
     ours = folder / LORA_WEIGHT_NAME
     with safe_open(source, "pt") as file:
         kohya = is_kohya(list(file.keys()))

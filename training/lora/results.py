@@ -14,6 +14,7 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 from relationbooth_pipeline import RelationBoothPipeline
+from relationbooth_pipeline.exchange.kohya import kohya_name, write_kohya
 from relationbooth_pipeline.relation_files import whole_file
 from relationbooth_pipeline.relation_layouts import phrase_places
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME, RelationMetadata, write_relation_metadata
@@ -63,7 +64,7 @@ def prompt_template(prompt: str, phrases: list[str]) -> str:
 def save_relation_lora(
     unet: UNet2DConditionModel, folder: str | Path, metadata: RelationMetadata | None = None
 ) -> Path:
-    """`pytorch_lora_weights.safetensors` with PEFT's metadata (alpha) and our header, whole or not at all.
+    """`pytorch_lora_weights.safetensors` with PEFT's metadata (alpha) and our header, whole or not at all; then its twin.
 
     Equal weights make equal bytes.
 
@@ -87,6 +88,11 @@ def save_relation_lora(
             write_relation_metadata(file, metadata)
         with whole_file(folder / WEIGHT_NAME) as fresh:
             fresh.write_bytes(with_sorted_metadata(file.read_bytes()))
+        if metadata is not None:  # of a finished run, not of a checkpoint: people take it to ComfyUI, A1111 or Forge
+            twin = Path(temporary) / kohya_name(file)
+            write_kohya(file, twin)
+            with whole_file(folder / twin.name) as fresh:
+                fresh.write_bytes(with_sorted_metadata(twin.read_bytes()))
     return folder / WEIGHT_NAME
 
 
