@@ -3,7 +3,7 @@
     python hub_cards/publish.py export FOLDER                        # the miniature, complete, loads without pip
     python hub_cards/publish.py export FOLDER --pipeline PATH --adapter PATH
     python hub_cards/publish.py upload FOLDER ORG/NAME
-    python hub_cards/publish.py space FOLDER ORG/NAME                # the page as a Space; without ORG/NAME: FOLDER only
+    python hub_cards/publish.py space FOLDER ORG/NAME                # the page as a Space; FOLDER alone: build only
 
 An exported folder is a whole pipeline: weights, the component code that `DiffusionPipeline.from_pretrained(folder,
 trust_remote_code=True)` needs, and its card.
@@ -87,7 +87,7 @@ def export(
 
 
 def _load_in_one_dtype(config: Path) -> None:
-    """transformers loads a model in the dtype that its config names, diffusers in float32: without `dtype=` they differ."""
+    """transformers loads a model in its config's dtype, diffusers in float32: without `dtype=` they would differ."""
     values = json.loads(config.read_text(encoding="utf-8"))
     if "dtype" in values:
         config.write_text(json.dumps(values | {"dtype": "float32"}, indent=2) + "\n", encoding="utf-8")

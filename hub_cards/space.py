@@ -23,7 +23,9 @@ def build_space(folder: Path) -> None:
     with whole_folder(folder) as fresh:
         for name in ("README.md", "app.py"):
             shutil.copy(CARD / name, fresh)
-        shutil.copytree(PACKAGE, fresh / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyi", "commands"))
+        shutil.copytree(
+            PACKAGE, fresh / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyi", "commands")
+        )
         (fresh / "requirements.txt").write_text(requirements(), encoding="utf-8")
 
 
@@ -31,4 +33,6 @@ def requirements() -> str:
     """The package's own dependencies; gradio comes with the Space's `sdk_version`, torch without CUDA."""
     text = PROJECT.read_text(encoding="utf-8")
     block = re.search(r"^dependencies = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)[1]
-    return "\n".join(["--extra-index-url https://download.pytorch.org/whl/cpu", *re.findall(r'"([^"]+)"', block)]) + "\n"
+    return (
+        "\n".join(["--extra-index-url https://download.pytorch.org/whl/cpu", *re.findall(r'"([^"]+)"', block)]) + "\n"
+    )

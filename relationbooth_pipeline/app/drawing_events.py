@@ -37,7 +37,9 @@ def _drawing(page: Page, actions: Actions) -> None:
         def drawing(data):
             form = page.form(data)
             # Off until it ends: Gradio's own guard against a second click stays on for a while after a cancellation.
-            yield {page.notes[area]: "" for area in AREAS} | {button: gr.update(interactive=False) for button in buttons}
+            yield {page.notes[area]: "" for area in AREAS} | {
+                button: gr.update(interactive=False) for button in buttons
+            }
             kind = data[page.comparison] if compared else None
             for update in actions.draw(form, data[page.history], kind):
                 yield shown(update, form)

@@ -11,7 +11,8 @@ from .studio import MOST, MOST_PICTURES
 COMPARISONS = ("without and with the RelationLoRAs", "weights 0.5, 0.7 and 1", "with and without local tokens")
 CSS = """
 .rb-title h1 { font-size: 1.5rem; margin: 0; } .rb-title p { margin: .2rem 0 0; }
-.rb-note { margin: .2rem 0; padding: 6px 10px; border-radius: 6px; border-left: 4px solid; font-size: 14px; overflow-wrap: anywhere; }
+.rb-note { margin: .2rem 0; padding: 6px 10px; border-radius: 6px; border-left: 4px solid; font-size: 14px;
+  overflow-wrap: anywhere; }
 .rb-fault { border-color: #d93025; background: color-mix(in srgb, #d93025 12%, transparent); }
 .rb-hint, .rb-done { border-color: #b06000; background: color-mix(in srgb, #e37400 10%, transparent); }
 .rb-done { border-color: #188038; background: color-mix(in srgb, #188038 10%, transparent); }
@@ -173,7 +174,8 @@ def _drawing(page: Page) -> None:
         page.cancel = gr.Button("Cancel", elem_id="cancel", scale=1, min_width=90)
     page.status = gr.HTML(elem_id="status", min_height=40)
     page.gallery = gr.Gallery(
-        format="png", preview=True, columns=4, height=420, object_fit="contain", label="Pictures of this session", elem_id="gallery",
+        format="png", preview=True, columns=4, height=420, object_fit="contain",
+        label="Pictures of this session", elem_id="gallery",
         interactive=False, buttons=["download", "fullscreen"],
     )  # fmt: skip
 

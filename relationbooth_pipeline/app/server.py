@@ -62,8 +62,8 @@ def check_address(host: str, password: str | None) -> None:
     """Raise a ValueError where others could reach the page and no password keeps them out."""
     if host not in LOOPBACK and not password:
         raise ValueError(
-            f"`--host {host}` lets others reach this page: set a password (`--password`, or RELATIONBOOTH_PASSWORD), or "
-            "leave `--host` out."
+            f"`--host {host}` lets others reach this page: set a password (`--password`, or RELATIONBOOTH_PASSWORD), "
+            "or leave `--host` out."
         )
     if password is not None and len(password) < MIN_PASSWORD:
         raise ValueError(f"`--password` must have at least {MIN_PASSWORD} characters, got {len(password)}.")
@@ -135,9 +135,7 @@ def serve(
             app.close(verbose=False)
 
 
-def launch(
-    app, host: str, port: int | None, password: str | None, browser: bool = False, public: bool = False
-) -> str:
+def launch(app, host: str, port: int | None, password: str | None, browser: bool = False, public: bool = False) -> str:
     """Start the server in a thread of its own; its address."""
     import gradio as gr
     from starlette.middleware import Middleware
@@ -150,7 +148,8 @@ def launch(
         server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=browser,
         auth=("relationbooth", password) if password else None, max_file_size=MAX_UPLOAD, ssr_mode=False,
         enable_monitoring=False, strict_cors=True, show_error=False, footer_links=["api", "settings"],
-        blocked_paths=[os.getcwd()], css=CSS, theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        blocked_paths=[os.getcwd()], css=CSS,
+        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         app_kwargs={"middleware": [Middleware(SameOrigin, **guard)]},
     )  # fmt: skip
     return address

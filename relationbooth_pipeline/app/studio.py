@@ -7,8 +7,8 @@ from pathlib import Path
 
 # What a visitor may say of a picture. The rest (model, files, device) is the host's.
 REQUEST_FIELDS = (
-    "prompt", "phrase", "box", "mask", "automatic_layout", "lora", "negative_prompt", "seed", "height", "width", "steps",
-    "guidance_scale", "guidance_rescale", "image_prompt_scale", "local_tokens",
+    "prompt", "phrase", "box", "mask", "automatic_layout", "lora", "negative_prompt", "seed", "height", "width",
+    "steps", "guidance_scale", "guidance_rescale", "image_prompt_scale", "local_tokens",
 )  # fmt: skip
 # Per picture, so that one visitor cannot hold the model for hours.
 MOST = {"steps": 150, "height": 2048, "width": 2048}

@@ -111,7 +111,9 @@ def convert_checkpoint(
 
 @clean_errors
 def convert(
-    source: Annotated[Path, typer.Argument(help="ms_adapter.bin, an open_clip / CLIPSelf checkpoint, or a LoRA, ours or kohya-keyed.")],
+    source: Annotated[
+        Path, typer.Argument(help="ms_adapter.bin, an open_clip / CLIPSelf checkpoint, or a LoRA, ours or kohya-keyed.")
+    ],
     output: Annotated[Path, typer.Argument(help="New folder.")],
     unet: Annotated[
         str | None, typer.Option(help="Folder or repository of the base. Default: SDXL base 1.0's shape.")
@@ -123,6 +125,6 @@ def convert(
         str | None, typer.Option(help="As image-encoder, for local tokens. Default: none.")
     ] = None,
 ) -> None:
-    """Bring an adapter, a CLIPSelf checkpoint or a LoRA of others into our folders; a LoRA with its kohya-keyed twin."""
+    """Bring an adapter, a CLIPSelf checkpoint or a LoRA into our folders; a LoRA with its kohya-keyed twin."""
     hide_bars()
     typer.echo(convert_checkpoint(source, output, unet, image_encoder, local_image_encoder))

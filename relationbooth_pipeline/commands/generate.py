@@ -16,7 +16,8 @@ ILLUSTRATION_ONLY = "Illustration only: the miniature draws cartoons and has nev
 @clean_errors
 def generate(
     prompt: Annotated[
-        str | None, typer.Option(help="The sentence, with a relation: 'a cat is hugging a bear'. Needed without --from.")
+        str | None,
+        typer.Option(help="The sentence, with a relation: 'a cat is hugging a bear'. Needed without --from."),
     ] = None,
     image: Annotated[
         list[str] | None, typer.Option(help="Photo of an object, a file (no URL); repeat for each object.")

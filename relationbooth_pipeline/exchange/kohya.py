@@ -88,13 +88,17 @@ def read_kohya(source: Path, target: Path, unet: UNet2DConditionModel) -> None:
         path = key.removeprefix("unet.").removesuffix("lora.down.weight")[:-1].replace(".processor.", ".")
         path = f"{path}.0" if path.endswith(".to_out") else path
         if path not in layers:
-            raise ValueError(f"`{source}` does not fit the UNet: it has no layer `{path}`. Name the base with `--unet`.")
+            raise ValueError(
+                f"`{source}` does not fit the UNet: it has no layer `{path}`. Name the base with `--unet`."
+            )
         up = state[key.replace("lora.down", "lora.up")]
         alpha = (alphas or {}).get(f"{key}.alpha", len(tensor))
         ours[f"unet.{path}.lora_A.weight"] = tensor.contiguous()
         ours[f"unet.{path}.lora_B.weight"] = (up * (float(alpha) / len(tensor))).contiguous()
     if len(ours) != len([key for key in given if not key.endswith(".alpha")]):
-        raise ValueError(f"`{source}` holds layers that are no plain LoRA (LoHa, DoRA, …): ours has lora_down and lora_up alone.")
+        raise ValueError(
+            f"`{source}` holds layers that are no plain LoRA (LoHa, DoRA, …): ours has lora_down and lora_up alone."
+        )
     check_finite(ours, f"`{source}`")
     with whole_file(target) as temporary:
         save_file(ours, temporary, metadata=_relation_entry(header))

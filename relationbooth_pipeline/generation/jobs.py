@@ -16,8 +16,8 @@ from .settings import GenerationSettings
 
 # What a line may set. Model, adapter and device are the command's: one pipeline draws all.
 JOB_FIELDS = (
-    "prompt", "image", "phrase", "box", "mask", "automatic_layout", "lora", "negative_prompt", "seed", "height", "width",
-    "steps", "guidance_scale", "guidance_rescale", "image_prompt_scale", "local_tokens",
+    "prompt", "image", "phrase", "box", "mask", "automatic_layout", "lora", "negative_prompt", "seed", "height",
+    "width", "steps", "guidance_scale", "guidance_rescale", "image_prompt_scale", "local_tokens",
 )  # fmt: skip
 
 
@@ -33,8 +33,8 @@ class Job:
 def read_jobs(file: Path, common: GenerationSettings) -> list[Job]:
     """All jobs of a file, each checked before any model loads.
 
-    A line is a JSON object of `JOB_FIELDS` and `output`, a PNG; blank lines and a byte order mark are passed over. Paths
-    are relative to the file's folder.
+    A line is a JSON object of `JOB_FIELDS` and `output`, a PNG; blank lines and a byte order mark are passed over.
+    Paths are relative to the file's folder.
 
     Args:
         common: model, adapter and device of all.
@@ -68,7 +68,16 @@ def _job(number: int, text: str, folder: Path, common: GenerationSettings) -> Jo
         raise ValueError("a job needs an `output`, the path of its PNG.")
     output = folder / values["output"]
     check_output("output", output)
-    shared = ("model", "adapter", "adapter_weight_name", "image_encoder", "local_image_encoder", "device", "dtype", "offload")
+    shared = (
+        "model",
+        "adapter",
+        "adapter_weight_name",
+        "image_encoder",
+        "local_image_encoder",
+        "device",
+        "dtype",
+        "offload",
+    )
     settings = replace(given, **{name: getattr(common, name) for name in shared})
     for image in settings.image:
         if not isinstance(image, str):

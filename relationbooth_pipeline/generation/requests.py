@@ -50,7 +50,7 @@ _CHECKS = {name: (words, check) for words, (check, names) in _KINDS.items() for 
 def settings_from(
     values: object, allowed: Iterable[str] | None = None, ignored: Iterable[str] = ()
 ) -> GenerationSettings:
-    """`GenerationSettings` from decoded JSON, each value of the right type; their ranges are `checked()` with all others.
+    """`GenerationSettings` from decoded JSON, each value of the right type; their ranges are for `checked()`.
 
     Args:
         allowed: names that may be given; None: all fields.

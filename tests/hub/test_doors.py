@@ -31,8 +31,8 @@ told = {}
 pipe = DiffusionPipeline.from_pretrained(name, trust_remote_code=True)
 told["dtype"] = str(pipe.unet.dtype)
 alone = draw(pipe)
-loras = dict(ours=dict(weight_name="pytorch_lora_weights.safetensors"), kohya=dict(weight_name="hugging_kohya.safetensors"),
-             guessed={}, pinned=dict(revision=sys.argv[3]))
+loras = dict(ours=dict(weight_name="pytorch_lora_weights.safetensors"),
+             kohya=dict(weight_name="hugging_kohya.safetensors"), guessed={}, pinned=dict(revision=sys.argv[3]))
 pictures = {}
 for label, arguments in loras.items():
     pipe.load_lora_weights(name, subfolder="relation_loras/hugging", adapter_name="one", **arguments)
@@ -44,7 +44,8 @@ told["acts"] = difference(pictures["ours"], alone)
 local = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
 told["folder"] = difference(draw(local), alone)
 
-custom = DiffusionPipeline.from_pretrained(folder, custom_pipeline=name, custom_revision=sys.argv[3], trust_remote_code=True)
+pinned = dict(custom_pipeline=name, custom_revision=sys.argv[3], trust_remote_code=True)
+custom = DiffusionPipeline.from_pretrained(folder, **pinned)
 told["custom"] = difference(draw(custom), alone)
 custom.load_relation_adapter(name, subfolder="relation_adapter", revision=sys.argv[3])
 told["adapter"] = difference(draw(custom), alone)

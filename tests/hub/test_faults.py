@@ -56,7 +56,7 @@ def test_faults_while_loading_leave_everything_whole(hub, client, published, tmp
     resolved = lambda path: "/resolve/" in path  # noqa: E731
     hub.scripts |= {
         "gated": [lambda m, p, h: gated if resolved(p) else None],
-        "private": [lambda m, p, h: (lambda x: x.refuse(401, "RepoNotFound", "Not found"))],
+        "private": [lambda m, p, h: lambda x: x.refuse(401, "RepoNotFound", "Not found")],
         "missing": [lambda m, p, h: 404 if resolved(p) else None],
         "down": [lambda m, p, h: 503],
         "cut": [lambda m, p, h: cut_off if resolved(p) and m == "GET" and p.endswith(".safetensors") else None],

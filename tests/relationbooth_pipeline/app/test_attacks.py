@@ -30,7 +30,8 @@ def ask(address, path, data=None, **headers):
 
 def upload(address, name, content, kind="application/octet-stream", **headers):
     boundary = uuid.uuid4().hex
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n'
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'
+    head += f"Content-Type: {kind}\r\n\r\n"
     body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
     return ask(address, "/gradio_api/upload", body, content_type=f"multipart/form-data; boundary={boundary}", **headers)
 
