@@ -132,14 +132,13 @@ def _from_hub(ask: Callable, source: str | Path, **arguments):
 
 
 def _advice(error: BaseException) -> str:
-    """What helps after an answer of the Hub, or after none; the client may have wrapped the answer itself."""
+    """What helps after an answer of the Hub, or after none; the client wraps answers."""
     if isinstance(error, GatedRepoError):
         return "It is gated: accept its conditions on its page, then `hf auth login`."
     if getattr(getattr(error, "response", None), "status_code", 0) >= 500:
         return "The Hub is busy or down: try again in a while."
-    if error.__cause__ is not None:
-        return _advice(error.__cause__)
-    return "Check the name, and the network or the cache; private repositories need `hf auth login`. Try again."
+    rest = "Check the name, and the network or the cache; private repositories need `hf auth login`. Try again."
+    return _advice(error.__cause__) if error.__cause__ is not None else rest
 
 
 def read_checkpoint(path: str | Path) -> dict:

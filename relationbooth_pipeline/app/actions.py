@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .drawing import Drawn, Step, draw
 from .faults import Fault, located, note, plain
@@ -14,10 +15,13 @@ from .python_lines import python_lines
 from .results import Results
 from .studio import Studio
 
+if TYPE_CHECKING:
+    from ..generation.settings import GenerationSettings
+
 MAX_HISTORY = 60  # pictures of one session; older ones leave the page
 
 
-def variants(settings, kind: str) -> list[tuple[str, object]]:
+def variants(settings: "GenerationSettings", kind: str) -> list[tuple[str, "GenerationSettings"]]:
     """(label, settings) of the pictures that a comparison shows, from one seed and one layout.
 
     Raises:

@@ -1,11 +1,16 @@
 """What the page's controls say, as a request to the studio; and settings of a picture, as values of the controls."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .faults import Fault
 from .places import MAX_OBJECTS, entry
-from .studio import MOST_PICTURES
+from .studio import MOST_PICTURES, Offer
+
+if TYPE_CHECKING:
+    from ..generation.settings import GenerationSettings
 
 MAX_LORAS = 3
 NO_LORA = "none"
@@ -104,7 +109,9 @@ def arranged(places: list[dict], boxes: list | None) -> list[dict]:
     return [{**place, "box": next(boxes, None) if place["present"] else None, "mask": None} for place in places]
 
 
-def form_of(settings, images: list[str | None], offers, defaults: dict) -> tuple[Form, list[str]]:
+def form_of(
+    settings: "GenerationSettings", images: list[str | None], offers: Mapping[str, Offer], defaults: dict
+) -> tuple[Form, list[str]]:
     """(values that draw a picture of these settings, what could not be set).
 
     Args:

@@ -79,7 +79,7 @@ class Page:
         return updates
 
 
-def aspect(width, height) -> str:
+def aspect(width: float | None, height: float | None) -> str:
     """The board's shape, as CSS writes it."""
     return f"{int(width)} / {int(height)}" if width and height else "1 / 1"
 

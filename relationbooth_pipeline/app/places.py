@@ -29,7 +29,7 @@ class Places(gr.HTML):
             apply_default_css=False, **kwargs,
         )  # fmt: skip
 
-    def preprocess(self, payload) -> list[dict]:
+    def preprocess(self, payload: object) -> list[dict]:
         """The browser is not trusted: what comes in is checked like a file.
 
         Raises:

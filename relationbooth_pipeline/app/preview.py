@@ -4,6 +4,7 @@ import base64
 import io
 
 import torch
+from diffusers import DiffusionPipeline
 from PIL import Image
 
 FIT_SIDE = 256  # pixels of the picture that the map is fitted on
@@ -18,7 +19,7 @@ class Preview:
     """
 
     @torch.no_grad()
-    def __init__(self, pipe):
+    def __init__(self, pipe: DiffusionPipeline):
         vae = pipe.vae
         dtype, patch = vae.dtype, FIT_SIDE // PATCHES
         colors = torch.rand(3, PATCHES, PATCHES, generator=torch.Generator().manual_seed(0))

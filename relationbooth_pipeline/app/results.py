@@ -4,8 +4,16 @@ import secrets
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from .drawing import Drawn
 from .studio import Studio
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..generation.drawing import Generation
+    from ..generation.settings import GenerationSettings
 
 # In a written picture beside the settings.
 NOT_SETTINGS = ("kind", "pictures", "lora_sha256", "relationbooth_version", "compared")
@@ -57,7 +65,7 @@ class Results:
             path = str(kept[0]) if kept else None
         return path if path is not None and Path(path).is_file() else None
 
-    def keep(self, drawn, images: list[str]) -> tuple[Path, dict]:
+    def keep(self, drawn: Drawn, images: list[str]) -> tuple[Path, dict]:
         """Write a drawn picture; (its file, the settings in it)."""
         from ..generation.drawing import picture_record
 
@@ -66,7 +74,7 @@ class Results:
         settings = picture_record(drawn.generation, drawn.picture, drawn.index)
         return self.write(drawn.picture, settings, f"{settings['seed']}"), settings
 
-    def write(self, picture, settings: dict, name: str) -> Path:
+    def write(self, picture: "Image.Image", settings: dict, name: str) -> Path:
         """A PNG with settings, served and, where the host wants it, kept."""
         from ..sheets.png_settings import save_png
 
@@ -78,7 +86,7 @@ class Results:
             save_png(picture, self.kept / f"{path.stem}-{folder.name[:6]}.png", settings)
         return path
 
-    def sheet(self, generation, pictures: dict, settings: dict, name: str) -> Path:
+    def sheet(self, generation: "Generation", pictures: dict, settings: dict, name: str) -> Path:
         """References, boxes and pictures (label → picture) on one sheet."""
         from ..sheets.contact import contact_sheet
 
@@ -91,7 +99,7 @@ class Results:
         page = contact_sheet(images, generation.settings.phrase, boxes, pictures, generation.settings.prompt, note)
         return self.write(page, settings | {"kind": "sheet", "pictures": len(pictures)}, name)
 
-    def read(self, path: str):
+    def read(self, path: str) -> "GenerationSettings":
         """`GenerationSettings` of a picture that this package wrote; each reference as it is told there.
 
         Raises:

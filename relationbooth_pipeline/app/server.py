@@ -5,8 +5,12 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .studio import Studio
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_UPLOAD = "20mb"
@@ -30,11 +34,11 @@ class SameOrigin:
     A foreign page may post forms and files to 127.0.0.1 without asking; a foreign name may lead there, too.
     """
 
-    def __init__(self, app, hosts: tuple[str, ...] | None, frames: str = "'none'"):
+    def __init__(self, app: Callable, hosts: tuple[str, ...] | None, frames: str = "'none'"):
         self.app, self.hosts = app, hosts
         self.headers = {**HEADERS, "Content-Security-Policy": POLICY + frames}
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -75,7 +79,7 @@ def check_results(folder: Path | None) -> None:
         raise ValueError(f"`--results`: `{folder}` is no folder that can be written to. Create it first.")
 
 
-def build(studio: Studio, served: Path, kept: Path | None = None, shared: bool = True):
+def build(studio: Studio, served: Path, kept: Path | None = None, shared: bool = True) -> "gr.Blocks":
     """The page as `gr.Blocks`, not yet served.
 
     Args:
@@ -135,7 +139,9 @@ def serve(
             app.close(verbose=False)
 
 
-def launch(app, host: str, port: int | None, password: str | None, browser: bool = False, public: bool = False) -> str:
+def launch(
+    app: "gr.Blocks", host: str, port: int | None, password: str | None, browser: bool = False, public: bool = False
+) -> str:
     """Start the server in a thread of its own; its address."""
     import gradio as gr
     from starlette.middleware import Middleware

@@ -4,6 +4,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..generation.drawing import Generation
+    from ..generation.settings import GenerationSettings
 
 # What a visitor may say of a picture. The rest (model, files, device) is the host's.
 REQUEST_FIELDS = (
@@ -115,7 +122,9 @@ class Studio:
         if header is not None:
             self.offers[name].template, self.offers[name].layout = header.template, header.layout_prior
 
-    def settings(self, request: dict, images: list[str], count: int = 1):
+    def settings(
+        self, request: dict, images: list[str], count: int = 1
+    ) -> tuple["GenerationSettings", list["Image.Image"]]:
         """Checked `GenerationSettings` of what a visitor asks for, and the opened image prompts.
 
         Args:
@@ -154,7 +163,7 @@ class Studio:
                 setattr(settings, name, value)
         return settings, settings.checked()
 
-    def prepare(self, settings, images):
+    def prepare(self, settings: "GenerationSettings", images: list["Image.Image"]) -> "Generation":
         """A `Generation` on the shared pipeline; call it, and run the result, under `lock`."""
         from ..generation.drawing import prepare
 

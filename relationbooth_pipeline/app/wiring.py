@@ -102,7 +102,7 @@ def _objects(page: Page) -> None:
         checked.then(resynced, [page.places, *page.photos, *page.phrases], page.places, **QUIET)
 
 
-def resynced(places, *values):
+def resynced(places: list[dict], *values: str | None) -> list[dict] | dict:
     """The canvas with the present objects and their names; nothing where it says so already."""
     found = synced(places, list(values[:MAX_OBJECTS]), [phrase or "" for phrase in values[MAX_OBJECTS:]])
     return gr.skip() if found == places else found

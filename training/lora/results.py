@@ -64,7 +64,7 @@ def prompt_template(prompt: str, phrases: list[str]) -> str:
 def save_relation_lora(
     unet: UNet2DConditionModel, folder: str | Path, metadata: RelationMetadata | None = None
 ) -> Path:
-    """`pytorch_lora_weights.safetensors` with PEFT's metadata (alpha) and our header, whole or not at all, and its twin.
+    """`pytorch_lora_weights.safetensors` with PEFT metadata (alpha) and our header, and its kohya-keyed twin; whole.
 
     Equal weights make equal bytes.
 
