@@ -48,7 +48,7 @@ class Results:
         """A copy of an example's photo where the page may serve it from."""
         target = self.served / "examples" / path.name
         if not target.is_file():
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
         return str(target)
 
