@@ -99,7 +99,10 @@ class Actions:
                 if labels is None:
                     history = [self._entry(event, paths), *history][:MAX_HISTORY]
                     yield {"history": history}
-            if labels is not None:
+            if labels is None:  # the sheets after the pictures, for which people wait
+                sheets = [self._with_sheet(kept, one) for kept, one in zip(history, reversed(drawn))]
+                history = [*sheets, *history[len(sheets) :]]
+            else:
                 history = [self._sheet(drawn, labels, paths, kind), *history][:MAX_HISTORY]
         except ValueError as error:
             fault = located(error, form.photos and [p for p in form.photos if p])
@@ -111,9 +114,13 @@ class Actions:
 
     def _entry(self, drawn: Drawn, paths: list[str]) -> dict:
         path, settings = self.results.keep(drawn, paths)
-        sheet = self.results.sheet(drawn.generation, {"result": drawn.picture}, settings, f"{settings['seed']}-sheet")
         caption = f"{settings['prompt']} (seed {settings['seed']})"
-        return {"path": str(path), "sheet": str(sheet), "caption": caption, "settings": settings}
+        return {"path": str(path), "sheet": None, "caption": caption, "settings": settings}
+
+    def _with_sheet(self, kept: dict, drawn: Drawn) -> dict:
+        settings = kept["settings"]
+        sheet = self.results.sheet(drawn.generation, {"result": drawn.picture}, settings, f"{settings['seed']}-sheet")
+        return {**kept, "sheet": str(sheet)}
 
     def _sheet(self, drawn: list[Drawn], labels, paths: list[str], kind: str) -> dict:
         from ..generation.drawing import picture_record

@@ -116,8 +116,13 @@ def write_both(source: Path, folder: Path, unet: UNet2DConditionModel) -> list[s
     if kohya:
         read_kohya(source, ours, unet)
     else:
-        with safe_open(source, "pt") as file:
-            header = file.metadata()
+        state, header = _peft_state(source)
+        layers = dict(unet.named_modules())
+        for key in state:
+            if (path := key.removeprefix("unet.").partition(".lora_")[0]) not in layers:
+                raise ValueError(
+                    f"`{source}` does not fit the UNet: it has no layer `{path}`. Name the base with `--unet`."
+                )
         with whole_file(ours) as temporary:
             save_file(load_file(source), temporary, metadata=header)
     twin = kohya_name(source if not kohya or read_relation_metadata(ours) is None else ours)

@@ -148,6 +148,8 @@ def test_comparisons_differ_in_one_thing(actions):
 
 
 def test_a_form_without_photos_draws_the_sentence(actions):
-    empty = Form(photos=[None] * 6, phrases=[""] * 6, strengths=[1.0] * 6, places=[entry()] * 6, prompt="a cat", steps=1)
+    empty = Form(
+        photos=[None] * 6, phrases=[""] * 6, strengths=[1.0] * 6, places=[entry()] * 6, prompt="a cat", steps=1
+    )
     told = last(actions.draw(empty, []))
     assert told["history"][0]["settings"]["image"] == []

@@ -125,8 +125,7 @@ def written(name, folder):
         ("lfs", "but is a Git LFS pointer"),
         ("text", "but is something else."),
         ("empty", "but is an empty file (download it again)."),
-        ("lora.safetensors", "neither MS-Diffusion's adapter (groups image_proj, …) nor an open_clip checkpoint "
-         "(visual.…), but: LoRA;"),
+        ("lora.safetensors", "does not fit the UNet: it has no layer `x`"),
         ("pickle.pt", "cannot be read safely: it holds argparse.Namespace; only tensors are read"),
     ],
 )  # fmt: skip
@@ -145,3 +144,23 @@ def test_the_new_folder_is_checked_before_the_checkpoint_is_read(run, tmp_path, 
         assert result.exit_code == 1 and message in result.output, result.output
     result = run("convert", tmp_path, "ours")
     assert result.exit_code == 1 and "is a folder. Name the checkpoint file" in result.output, result.output
+
+
+def test_convert_a_relation_lora_there_and_back(run, tmp_path):
+    """Ours → a folder of both files; the twin alone → the same folder, with the relation in its header."""
+    from relationbooth_pipeline.relation_regions import read_relation_metadata
+    from tests.relationbooth_pipeline.commands.tiny_world import HUG, write_lora
+
+    pipe = tiny_pipeline(adapter=False)
+    pipe.save_pretrained("sdxl")
+    write_lora(pipe.unet, tmp_path / "hug", HUG)
+    for source, output in (("hug/pytorch_lora_weights.safetensors", "one"), ("one/hug_kohya.safetensors", "two")):
+        result = run("convert", source, output, "--unet", "sdxl")
+        assert result.exit_code == 0 and "hug_kohya.safetensors for ComfyUI" in result.output, result.output
+        assert sorted(path.name for path in (tmp_path / output).iterdir()) == [
+            "hug_kohya.safetensors",
+            "pytorch_lora_weights.safetensors",
+        ]
+        assert read_relation_metadata(tmp_path / output / "pytorch_lora_weights.safetensors") == HUG
+    result = run("convert", "one/hug_kohya.safetensors", "three", "--image-encoder", "some/encoder")
+    assert result.exit_code == 1 and "belongs to adapters" in result.output
