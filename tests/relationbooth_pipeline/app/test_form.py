@@ -89,7 +89,8 @@ def test_places_follow_their_objects():
 @pytest.mark.parametrize(
     "payload",
     ["text", [entry()] * 7, [{"box": [0, 0, 2, 1]}], [{"box": [0, 0, 0, 1]}], [{"box": ["a", 0, 1, 1]}],
-     [{"box": [float("nan"), 0, 1, 1]}], [{"mask": "/etc/passwd"}], [{"mask": "data:image/png;base64," + "A" * 99_999}]],
+     [{"box": [float("nan"), 0, 1, 1]}], [{"mask": "/etc/passwd"}],
+     [{"mask": "data:image/png;base64," + "A" * 99_999}]],
 )  # fmt: skip
 def test_the_browser_is_not_trusted_with_places(payload):
     with pytest.raises(gr.Error):
