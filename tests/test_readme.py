@@ -24,12 +24,14 @@ def run(command: str, *more) -> None:
 def test_both_commands_bring_their_set_up():
     assert tuple(FIRST[:3]) == tuple(SECOND[:3]) == SETUP
     assert FIRST[3:] == ["pip install -e '.[cli]'", "relationbooth demo"]
-    assert SECOND[3:] == ["pip install -e '.[cli,test]'", "python -m pytest"]
+    assert SECOND[3:] == ["pip install -e '.[app,cli,test]'", "python -m pytest -n auto"]
 
 
 def test_the_set_up_is_the_one_that_ci_runs():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert all(re.search(rf"pip install .*{re.escape(what)}", script) for what in ("torch==2.13.0", "-e '.[cli,test]'"))
+    assert all(
+        re.search(rf"pip install .*{re.escape(what)}", script) for what in ("torch==2.13.0", "-e '.[app,cli,test]'")
+    )
 
 
 def test_the_first_command_draws_the_picture_above_it(tmp_path):

@@ -2,6 +2,9 @@
 
 import functools
 import inspect
+import sys
+from dataclasses import fields
+from types import SimpleNamespace
 
 import diffusers
 import huggingface_hub
@@ -14,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from hub_cards.publish import export
 from relationbooth_pipeline import LocalImageEncoder
+from relationbooth_pipeline.generation.settings import GenerationSettings
 from tests.relationbooth_pipeline.commands.tiny_world import HUG, JUMP, write_lora
 from tests.relationbooth_pipeline.test_relation_loaders import released_form
 from tests.relationbooth_pipeline.whole.test_released_files import RESAMPLER
@@ -60,12 +64,24 @@ def repositories(tmp_path_factory) -> dict[str, str]:
     return {name: str(folder / file) for name, file in names.items()} | {"cuda": "cpu"}
 
 
+class PageClient:
+    """Gradio's client of a page that only looks at what it is asked; `app/test_interface.py` asks a real one."""
+
+    def __init__(self, address: str):
+        assert address == "http://127.0.0.1:7860"
+
+    def predict(self, pictures: list[str], settings: dict, api_name: str) -> tuple[str, dict]:
+        assert api_name == "/draw" and settings.keys() <= {field.name for field in fields(GenerationSettings)}
+        return "picture.png", settings
+
+
 @pytest.fixture
 def newcomer(tmp_path, monkeypatch) -> dict:
     """An empty folder with two photos, drawings of few steps; and the names that the pages use without making them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda folder: folder)
+    monkeypatch.setitem(sys.modules, "gradio_client", SimpleNamespace(Client=PageClient, handle_file=str))
     for name in ("enable_model_cpu_offload", "enable_sequential_cpu_offload"):
         monkeypatch.setattr(DiffusionPipeline, name, lambda self: None)  # they refuse a machine without a GPU
     for name in PIPELINES:

@@ -70,7 +70,7 @@ def parse_pip(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_commands_are_taken(page, command, monkeypatch):
-    program, *arguments = shlex.split(command)
+    program, *arguments = [word for word in shlex.split(command) if word != "…"]  # and so on
     if program in ("python", "python3") and arguments[0] == "-m":
         program, *arguments = arguments[1:]
         if program not in ELSEWHERE:
@@ -81,6 +81,9 @@ def test_commands_are_taken(page, command, monkeypatch):
         given = launch_command_parser().parse_args(arguments[1:])
         assert arguments[0] == "launch" and given.module
         parse_module(given.training_script, given.training_script_args, monkeypatch)
+    elif program == "torchrun":
+        name = arguments.index("-m") + 1
+        parse_module(arguments[name], arguments[name + 1 :], monkeypatch)
     elif program == "pip":
         parse_pip(arguments)
     else:
