@@ -175,7 +175,7 @@ def _drawing(page: Page) -> None:
     page.status = gr.HTML(elem_id="status", min_height=40)
     page.gallery = gr.Gallery(
         format="png", preview=True, columns=4, height=420, object_fit="contain",
-        label="Pictures of this session", elem_id="gallery",
+        label="Pictures drawn so far", elem_id="gallery",
         interactive=False, buttons=["download", "fullscreen"],
     )  # fmt: skip
 
