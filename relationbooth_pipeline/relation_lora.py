@@ -134,14 +134,16 @@ class RelationLoraMixin(StableDiffusionXLLoraLoaderMixin):
         """
         scale = 1.0 if scale is None else scale
         layers = [] if self.text_encoder is None else list(_layers(self.text_encoder))
-        before, outer = [dict(layer.scaling) for layer in layers], self._call_lora_scale
+        before, outer = [dict(layer.scaling) for layer in layers], vars(self).get("_call_lora_scale")
         self._call_lora_scale = scale
         try:
             for layer in layers:
                 layer.scale_layer(scale)
             yield
         finally:
-            self._call_lora_scale = outer
+            del self._call_lora_scale  # nothing of a call stays
+            if outer is not None:
+                self._call_lora_scale = outer
             for layer, scaling in zip(layers, before):
                 layer.scaling.update(scaling)
 
