@@ -84,7 +84,7 @@ class RelationLoraMixin(StableDiffusionXLLoraLoaderMixin):
         offloaded = bool(getattr(self, "_all_hooks", None))
         try:
             super().load_lora_weights(source, adapter_name=adapter_name, **kwargs)
-        except Exception:
+        except Exception:  # diffusers, PEFT and safetensors raise a dozen kinds; raised again below
             for part, names, active in before:
                 _remove_all_but(part, names)
                 for layer, active_names in active:
