@@ -75,8 +75,11 @@ class RelationConditioningMixin(RelationEncodingMixin):
             roles=roles_of(other, arguments) if roles is None else partial(check_roles, roles),
             calls=(lambda: other.num_timesteps) if hasattr(type(other), "num_timesteps") else None,
         )
+        inputs = ImagePromptInputs(**own)
+        if drawing.calls is None:
+            inputs.check_uncounted(type(other).__name__)
         with self.scaled_loras((arguments["cross_attention_kwargs"] or {}).get("scale")):
-            prepared = self._condition(ImagePromptInputs(**own), drawing)
+            prepared = self._condition(inputs, drawing)
         kwargs["cross_attention_kwargs"] = {**(arguments["cross_attention_kwargs"] or {}), **prepared}
         try:
             return other(*args, **kwargs)

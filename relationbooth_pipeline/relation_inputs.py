@@ -74,6 +74,17 @@ class ImagePromptInputs:
         if said:
             raise ValueError(f"{', '.join(said)} given without `image_prompts`. Pass both or neither.")
 
+    def check_uncounted(self, pipeline: str) -> None:
+        """Raise a ValueError for what depends on the number of steps, which `pipeline`, a class's name, does not tell:
+        image prompts could act at other steps than asked for, or never."""
+        if (self.image_prompt_start, self.image_prompt_end) != (0, 1):
+            raise ValueError(f"{pipeline} does not tell its steps: leave `image_prompt_start` and `…_end` out.")
+        if self.automatic_layout and self.boxes is None and self.masks is None:
+            raise ValueError(
+                f"{pipeline} does not tell its steps, so automatic layout might start too late: give `boxes` or "
+                "`masks`, which act until then."
+            )
+
     def check_numbers(self, prompt: str | list[str] | None) -> None:
         """Raise a ValueError for a number out of its range, or for automatic layout without a text `prompt`."""
         if not 0 <= self.image_prompt_start < self.image_prompt_end <= 1:

@@ -203,3 +203,17 @@ def test_automatic_layout_looks_at_the_conditional_part_once_a_call():
         generator=torch.Generator().manual_seed(0), output_type="latent", **TWO,
     ).images  # fmt: skip
     torch.testing.assert_close(drawn, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["t2i adapter", "instruct pix2pix"])
+def test_a_pipeline_that_does_not_tell_its_steps_is_asked_for_nothing_that_depends_on_them(name):
+    pipe, other, arguments = build(name)
+    few = {**arguments, "num_inference_steps": 2, "output_type": "latent", **TWO}
+    with pytest.raises(ValueError, match="does not tell its steps: leave `image_prompt_start`"):
+        pipe.draw_through(other, PROMPT, **few, image_prompt_start=0.5)
+    with pytest.raises(ValueError, match="does not tell its steps, so automatic layout .* give `boxes` or `masks`"):
+        pipe.draw_through(other, PROMPT, **few, automatic_layout=True)
+    seeded = [torch.Generator().manual_seed(0) for _ in range(2)]
+    placed = pipe.draw_through(other, PROMPT, **few, automatic_layout=True, boxes=BOXES, generator=seeded[0]).images
+    boxes_alone = pipe.draw_through(other, PROMPT, **few, boxes=BOXES, generator=seeded[1]).images
+    assert torch.equal(placed, boxes_alone)  # two steps: the boxes act until the fifth
