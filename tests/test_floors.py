@@ -30,6 +30,8 @@ CORE = ""
 BELOW = {
     "relationbooth_pipeline": (),
     "relationbooth_pipeline/miniature": (),
+    "relationbooth_pipeline/parallel": (),
+    "relationbooth_pipeline/vision": (CORE, "miniature"),
     "relationbooth_pipeline/triplets": (CORE,),
     "relationbooth_pipeline/sheets": (CORE, "triplets"),
     "relationbooth_pipeline/generation": (CORE, "miniature", "sheets"),
@@ -38,7 +40,7 @@ BELOW = {
 }
 # The evaluation's rooms, in the order of its data: each knows those of the one before.
 EVALUATION = ("cases", "benches", "systems", "metrics", "statistics", "report")
-_lower = (CORE, "miniature", "triplets", "sheets", "generation")
+_lower = (CORE, "miniature", "parallel", "vision", "triplets", "sheets", "generation")
 for number, name in enumerate(EVALUATION):
     above = tuple(f"evaluation/{other}" for other in EVALUATION[:number])
     BELOW[f"relationbooth_pipeline/evaluation/{name}"] = (*_lower, *above)

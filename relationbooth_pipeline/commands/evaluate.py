@@ -109,9 +109,9 @@ def run(
     from ..evaluation.finishing import default_models, estimate, finish
     from ..evaluation.metrics import MetricOptions
     from ..evaluation.systems import DEFAULT_SYSTEMS, SystemOptions
-    from ..evaluation.work import local_device
     from ..generation.settings import GenerationSettings
     from ..generation.sources import resolved_device
+    from ..parallel import local_device
 
     defaults = default_models(bench, model, clip, dino)
     generation = GenerationSettings(

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..parallel import Share, run_here, run_on_ray, wait_for_all
 from .benches import open_cases
 from .metrics import MetricOptions, plan_metrics, score_case
 from .metrics.scores import keep_columns
 from .systems import System, SystemOptions, build_systems, draw_case, is_drawn
 from .systems.pictures import told_when_full, write_json
-from .work import Share, run_here, run_on_ray, wait_for_all
 
 RUN = "run.json"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+from ..parallel import rank_and_world
 from .benches import open_cases
 from .cases import CaseFile
 from .engine import RUN, Run
@@ -16,7 +17,6 @@ from .report.ballot import ballot_server
 from .statistics import build_table, compared_runs, halves, markdown
 from .systems import seconds_a_picture
 from .systems.pictures import told_when_full
-from .work import rank_and_world
 
 BASE = "stabilityai/stable-diffusion-xl-base-1.0"
 MINIATURE_NOTE = (

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...vision.language import vision_language_model
+from ...vision.towers import CLIP, DINO, MINIATURE, clip_tower, dino_tower
 from ..cases import CaseFile
 from ..cases.predicates import PREDICATE_RULES
 from .detection import detector
@@ -11,10 +13,9 @@ from .features import FeatureStore
 from .identity import CropIdentity
 from .judge import Judge
 from .metric import Column, Metric, Value
-from .questions import Questions, vision_language_model
+from .questions import Questions
 from .scores import Scores, read_scores, score_case
 from .similarity import ImageSimilarity, TextAlignment, check_protocol
-from .towers import CLIP, DINO, MINIATURE, clip_tower, dino_tower
 
 __all__ = [
     "CLIP", "DINO", "MINIATURE", "Column", "Metric", "MetricOptions", "Scores", "Value", "plan_metrics", "read_scores",

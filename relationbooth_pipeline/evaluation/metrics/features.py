@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...relation_files import whole_file
+from ...vision.pictures import picture_digest
 
 FEATURES = "features"
 
@@ -30,13 +31,6 @@ class Tower(Protocol):
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """(B, D) float32 on the CPU, in the pictures' space."""
-
-
-def picture_digest(picture: Image.Image) -> str:
-    """SHA-256 of an RGB picture's size and pixels: the same picture in another file is the same."""
-    digest = hashlib.sha256(f"{picture.width}x{picture.height}:".encode())
-    digest.update(picture.tobytes())
-    return digest.hexdigest()
 
 
 class FeatureStore:

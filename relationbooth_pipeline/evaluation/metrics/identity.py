@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from PIL import Image
 
+from ...vision.detectors import Found, crop, overlap
 from ..cases import Case, CaseFile
-from .detection import Finder, Found, crop, overlap
+from .detection import Finder
 from .features import FeatureStore
 from .metric import Column, Metric, Value
 from .similarity import PROTOCOLS, check_protocol, photo_features

@@ -11,8 +11,8 @@ from PIL import Image
 
 from ...relation_files import whole_file
 from ...relation_images import open_image
+from ...vision.pictures import picture_digest
 from ..cases import Case, CaseFile
-from .features import picture_digest
 from .metric import Column, Metric, Value
 
 VERDICTS = "verdicts"

@@ -1,50 +1,13 @@
 """Yes/no questions about a case's pictures, answered by a vision-language model's probabilities."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import torch
 from PIL import Image
 
 from ...relation_layouts import phrase_places
+from ...vision.language import VisionLanguageModel
 from ..cases import Case, CaseFile, case_predicate
 from .metric import Column, Metric, Value
-from .towers import checkpoint_name
-
-ASK = "{} Please answer Yes or No."
-
-
-class VisionLanguageModel:
-    """Any image-text-to-text model of transformers with a chat template.
-
-    Raises:
-        ValueError: the model's first tokens of "Yes" and "No" are the same.
-    """
-
-    def __init__(self, source: str, device: str = "cpu"):
-        from transformers import AutoModelForImageTextToText, AutoProcessor
-
-        self.model = AutoModelForImageTextToText.from_pretrained(source).eval().to(device)
-        self.processor = AutoProcessor.from_pretrained(source)
-        encode = self.processor.tokenizer.encode
-        self.yes, self.no = (encode(word, add_special_tokens=False)[0] for word in ("Yes", "No"))
-        if self.yes == self.no:
-            raise ValueError(f"`vlm`: `{source}` begins Yes and No with the same token; it cannot be asked.")
-        self.checkpoint = checkpoint_name(source, self.model)
-
-    @torch.no_grad()
-    def yes_probability(self, picture: Image.Image, question: str) -> tuple[float, float]:
-        """(P(Yes) among Yes and No, probability of both together) at the first answered token."""
-        content = [{"type": "image", "image": picture}, {"type": "text", "text": ASK.format(question)}]
-        inputs = self.processor.apply_chat_template(
-            [[{"role": "user", "content": content}]],
-            tokenize=True,
-            add_generation_prompt=True,
-            return_dict=True,
-            return_tensors="pt",
-        ).to(self.model.device)
-        logits = self.model(**inputs).logits[0, -1].float()
-        both = logits.softmax(-1)[[self.yes, self.no]]
-        return logits[[self.yes, self.no]].softmax(-1)[0].item(), both.sum().item()
 
 
 def statement(case: Case, exchanged: bool = False) -> str:
@@ -127,17 +90,3 @@ class Questions(Metric):
                     value = sum(values) / len(values) if there >= 0.5 else 0.0
                 found[name].append(Value(value, f"Yes and No hold {mass:.3f} of the probability"))
         return found
-
-
-def vision_language_model(source: str, device: str) -> Callable[[], VisionLanguageModel]:
-    """A maker of the model, after its kind is checked."""
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-
-    try:
-        kind = AutoConfig.from_pretrained(source).model_type
-    except Exception as error:  # the Hub's client and transformers raise a dozen kinds; the cause is kept
-        raise ValueError(f"`vlm`: the model `{source}` has no readable config ({error}). Check the name.") from error
-    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-        raise ValueError(f"`vlm` needs an image-text-to-text model, but `{source}` is {kind}.")
-    return lambda: VisionLanguageModel(source, device)

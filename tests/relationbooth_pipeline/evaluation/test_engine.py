@@ -17,7 +17,7 @@ import torch
 from relationbooth_pipeline.evaluation.engine import Run
 from relationbooth_pipeline.evaluation.finishing import comparison, default_models, estimate, finish, report_of
 from relationbooth_pipeline.evaluation.metrics import features, read_scores
-from relationbooth_pipeline.evaluation.work import Share, run_on_ray
+from relationbooth_pipeline.parallel import Share, run_on_ray
 
 from .tiny_bench import pair, single, write_bench
 from .tiny_run import finished, kept, run_options

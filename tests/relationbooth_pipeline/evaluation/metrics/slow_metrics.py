@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import AutoModel, CLIPModel
 
 from relationbooth_pipeline.evaluation.metrics.features import FeatureStore
-from relationbooth_pipeline.evaluation.metrics.towers import ClipTower, DinoTower
+from relationbooth_pipeline.vision.towers import ClipTower, DinoTower
 from tests.tiny import photo, tiny_tokenizer
 
 from ..tiny_bench import write_bench

@@ -5,16 +5,10 @@ import itertools
 import pytest
 import torch
 
-from relationbooth_pipeline.evaluation.metrics.detection import (
-    Detector,
-    Found,
-    GivenBoxes,
-    crop,
-    overlap,
-    without_copies,
-)
+from relationbooth_pipeline.evaluation.metrics.detection import DetectedBoxes, GivenBoxes
 from relationbooth_pipeline.evaluation.metrics.identity import CropIdentity, assigned, box_overlap, margin
 from relationbooth_pipeline.relation_images import open_image
+from relationbooth_pipeline.vision.detectors import Detector, Found, crop, overlap, without_copies
 
 from ..tiny_bench import BOXES, pair
 from .slow_metrics import PICTURES, bench, clip, cosine, dino, dino_vector  # noqa: F401
@@ -93,16 +87,17 @@ def test_boxes_overlap_as_counted_on_a_grid():
 
 def test_a_detector_finds_each_phrase_and_the_boxes_say_who_is_who(models, monkeypatch):
     detector = Detector(models["owl"], threshold=0.0)
-    found = detector.find(pair(), PICTURES[0])
-    assert detector.by_name and len(found) == 2
+    finder = DetectedBoxes(detector)
+    found = finder.find(pair(), PICTURES[0])
+    assert finder.by_name and len(found) == 2
     best = detector.boxes(PICTURES[0], "cat")
     assert found[0] == best[0] and best == sorted(best, key=lambda f: -f.score)
     assert all(0 <= f.box[0] < f.box[2] <= 1 and 0 <= f.box[1] < f.box[3] <= 1 for f in best)
     left, right = Found((0.0, 0.0, 0.4, 1.0), 0.5), Found((0.6, 0.0, 1.0, 1.0), 0.9)
     monkeypatch.setattr(detector, "boxes", lambda picture, phrase: [right, left])
     twins = pair(prompt="a cat kisses a cat", phrases=("cat", "cat"), boxes=(BOXES[1], BOXES[0]))
-    assert detector.find(twins, PICTURES[0]) == [right, left]
-    assert detector.find(pair(prompt="a cat kisses a cat", phrases=("cat", "cat"), boxes=None), PICTURES[0]) == [
+    assert finder.find(twins, PICTURES[0]) == [right, left]
+    assert finder.find(pair(prompt="a cat kisses a cat", phrases=("cat", "cat"), boxes=None), PICTURES[0]) == [
         left,
         right,
     ]

@@ -8,13 +8,8 @@ from transformers import AutoProcessor
 
 from relationbooth_pipeline.evaluation.cases import case_predicate
 from relationbooth_pipeline.evaluation.metrics import MetricOptions, plan_metrics
-from relationbooth_pipeline.evaluation.metrics.questions import (
-    ASK,
-    Questions,
-    VisionLanguageModel,
-    questions,
-    statement,
-)
+from relationbooth_pipeline.evaluation.metrics.questions import Questions, questions, statement
+from relationbooth_pipeline.vision.language import ASK, VisionLanguageModel
 
 from ..tiny_bench import pair, single
 from .slow_metrics import PICTURES, bench  # noqa: F401

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ... import miniature
-from ...relation_images import clip_pixels
+from .. import miniature
+from ..relation_images import clip_pixels
+from .checkpoints import check_kind, checkpoint_name
 
 CLIP, DINO = "openai/clip-vit-base-patch32", "facebook/dino-vits16"
 MINIATURE = "miniature"
@@ -21,34 +22,6 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def pooled(output: Any) -> torch.Tensor:
     """Projected features of a CLIP call: transformers 5 gives an object that holds them, 4 gave them bare."""
     return getattr(output, "pooler_output", output)
-
-
-def check_kind(source: str, kinds: Sequence[str], metric: str) -> None:
-    """Raise a ValueError unless the model's config says that it is of one of `kinds`; no weights load."""
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(source)
-    except Exception as error:  # the Hub's client and transformers raise a dozen kinds; the cause is kept
-        raise ValueError(
-            f"`{metric}`: the model `{source}` has no readable config ({type(error).__name__}: {error}). Check the "
-            "name, and the network or the cache."
-        ) from error
-    if config.model_type not in kinds:
-        raise ValueError(
-            f"`{metric}` needs a model of kind {' or '.join(kinds)}, but `{source}` is {config.model_type}."
-        )
-
-
-def checkpoint_name(source: str, model: torch.nn.Module) -> str:
-    """The checkpoint with its commit on the Hub, or a digest of a local folder's weights."""
-    commit = getattr(model.config, "_commit_hash", None)
-    if commit:
-        return f"{source}@{commit[:12]}"
-    digest = hashlib.sha256()
-    for file in sorted(Path(source).glob("*.safetensors")):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return f"{Path(source).name}#{digest.hexdigest()[:12]}"
 
 
 class ClipTower:
@@ -159,7 +132,7 @@ class MiniatureDenseTower:
     """The miniature's dense local encoder, mean over the patches: stands where DINO stands, and favours the adapter."""
 
     def __init__(self, device: str = "cpu"):
-        from ...relation_image_encoder import LocalImageEncoder
+        from ..relation_image_encoder import LocalImageEncoder
 
         folder = miniature.path() / "relation_adapter" / "local_image_encoder"
         self.model = LocalImageEncoder.from_pretrained(folder).eval().to(device)

@@ -1,0 +1,1 @@
+"""Models that read pictures: towers, detectors, vision-language models; by name, or the miniature's own."""

@@ -1,0 +1,35 @@
+"""Which weights a model that reads pictures has, and whether it is of the kind that is needed."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+
+def check_kind(source: str, kinds: Sequence[str], metric: str) -> None:
+    """Raise a ValueError unless the model's config says that it is of one of `kinds`; no weights load."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except Exception as error:  # the Hub's client and transformers raise a dozen kinds; the cause is kept
+        raise ValueError(
+            f"`{metric}`: the model `{source}` has no readable config ({type(error).__name__}: {error}). Check the "
+            "name, and the network or the cache."
+        ) from error
+    if config.model_type not in kinds:
+        raise ValueError(
+            f"`{metric}` needs a model of kind {' or '.join(kinds)}, but `{source}` is {config.model_type}."
+        )
+
+
+def checkpoint_name(source: str, model: torch.nn.Module) -> str:
+    """The checkpoint with its commit on the Hub, or a digest of a local folder's weights."""
+    commit = getattr(model.config, "_commit_hash", None)
+    if commit:
+        return f"{source}@{commit[:12]}"
+    digest = hashlib.sha256()
+    for file in sorted(Path(source).glob("*.safetensors")):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return f"{Path(source).name}#{digest.hexdigest()[:12]}"
