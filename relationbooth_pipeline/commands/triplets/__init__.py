@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import clean_errors
+from ..errors import clean_errors
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 METADATA = "metadata.jsonl"  # `triplets.METADATA`, whose import brings torch
@@ -34,9 +34,9 @@ def check(
 
     Exit status 1 when anything is wrong.
     """
-    from ..generation.outputs import check_output
-    from ..sheets.triplets import triplet_sheet
-    from ..triplets import (
+    from ...generation.outputs import check_output
+    from ...sheets.triplets import triplet_sheet
+    from ...triplets import (
         TripletError,
         check_assignments,
         is_released_layout,
@@ -93,7 +93,7 @@ def import_folder(
     predicate: Predicate = None,
 ) -> None:
     """Copy triplets into a new folder in our layout."""
-    from ..triplets import TripletError, import_triplets, read_triplets, refuse_swapped, repair_assignments
+    from ...triplets import TripletError, import_triplets, read_triplets, refuse_swapped, repair_assignments
 
     try:
         triplets = read_triplets(source, predicate)
