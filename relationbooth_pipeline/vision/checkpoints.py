@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,7 +27,18 @@ def check_kind(source: str, kinds: Sequence[str], metric: str) -> None:
 
 def checkpoint_name(source: str, model: torch.nn.Module) -> str:
     """The checkpoint with its commit on the Hub, or a digest of a local folder's weights."""
-    commit = getattr(model.config, "_commit_hash", None)
+    return _named(source, model.config)
+
+
+def checkpoint_of(source: str) -> str:
+    """`checkpoint_name` told by the config alone, before any weights load."""
+    from transformers import AutoConfig
+
+    return _named(source, AutoConfig.from_pretrained(source))
+
+
+def _named(source: str, config: Any) -> str:
+    commit = getattr(config, "_commit_hash", None)
     if commit:
         return f"{source}@{commit[:12]}"
     digest = hashlib.sha256()

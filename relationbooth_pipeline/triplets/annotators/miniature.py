@@ -1,0 +1,69 @@
+"""The drawn world's own annotators for every role but captions: `miniature`."""
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ...vision.towers import MINIATURE
+from .annotator import Annotator, Box, BoxFinder, Choice, KeypointFinder, RelationJudge, Segmenter
+from .towers import choose_tower
+
+MODULE = "relationbooth_pipeline.miniature.annotator"
+ORDER = "AP-10K"
+
+
+@cache
+def model() -> Any:
+    """The one small model of all roles; it stays loaded."""
+    return importlib.import_module(MODULE).MiniatureAnnotator.load()
+
+
+class _Miniature(Annotator):
+    checkpoint = MINIATURE
+
+    def __init__(self):
+        self.model = model()
+
+
+class MiniatureFinder(_Miniature, BoxFinder):
+    def find(self, image: Image.Image, phrase: str) -> list[tuple[Box, float]]:
+        return self.model.find(image, phrase)
+
+
+class MiniatureSegmenter(_Miniature, Segmenter):
+    def segment(self, image: Image.Image, box: Box, phrase: str) -> torch.Tensor:
+        return torch.as_tensor(self.model.segment(image, box, phrase))
+
+
+class MiniatureKeypoints(_Miniature, KeypointFinder):
+    keypoint_order = ORDER
+
+    def keypoints(self, image: Image.Image, box: Box, phrase: str) -> torch.Tensor:
+        return torch.as_tensor(self.model.keypoints(image, box, phrase))
+
+
+class MiniatureJudge(_Miniature, RelationJudge):
+    def probability(self, image: Image.Image, phrases: Sequence[str], predicate: str) -> float:
+        return float(self.model.relation(image, predicate))
+
+
+_CLASSES = {
+    "boxes": MiniatureFinder,
+    "masks": MiniatureSegmenter,
+    "keypoints": MiniatureKeypoints,
+    "judge": MiniatureJudge,
+}
+
+
+def choose_miniature(role: str, device: str) -> Choice:
+    """The miniature's annotator of a role; likeness is its dense tower's."""
+    if role == "likeness":
+        return choose_tower("dino", MINIATURE, device)
+    if importlib.util.find_spec(MODULE) is None:
+        raise ValueError(f"`miniature`: this installation has no `{MODULE}`. Install a version that has it.")
+    return Choice(MINIATURE, MINIATURE, _CLASSES[role], keypoint_order=ORDER if role == "keypoints" else None)
