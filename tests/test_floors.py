@@ -45,6 +45,9 @@ ENGINE = ("triplets/generators", "triplets/annotators")
 BELOW["relationbooth_pipeline/triplets/engine"] = (
     CORE, "miniature", "parallel", "vision", "triplets", "sheets", "generation", *ENGINE,
 )  # fmt: skip
+BELOW["relationbooth_pipeline/triplets/annotation"] = (
+    *BELOW["relationbooth_pipeline/triplets/engine"], "triplets/engine",
+)  # fmt: skip
 # The evaluation's rooms, in the order of its data: each knows those of the one before.
 EVALUATION = ("cases", "benches", "systems", "metrics", "statistics", "report")
 _lower = (CORE, "miniature", "parallel", "vision", "triplets", "sheets", "generation")
@@ -61,7 +64,7 @@ BELOW["relationbooth_pipeline/commands"] = (
     "commands/triplets",
 )
 BELOW["relationbooth_pipeline/commands/triplets"] = (
-    *_lower, "app", "exchange", *ENGINE, "triplets/engine", "commands"
+    *_lower, "app", "exchange", *ENGINE, "triplets/engine", "triplets/annotation", "commands"
 )  # fmt: skip
 TRAINING_BELOW = {
     "training/common": (),

@@ -1,4 +1,4 @@
-"""`relationbooth triplets`: look at a training folder before training on it; bring the released layout into ours."""
+"""`relationbooth triplets`: training data of a relation made from pictures, looked at, and brought into our layout."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import clean_errors
+from .annotate import annotate, convert_keypoints, export
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 METADATA = "metadata.jsonl"  # `triplets.METADATA`, whose import brings torch
@@ -104,3 +105,7 @@ def import_folder(
     refuse_swapped(triplets, "Pass `--fix`.")
     import_triplets(triplets, folder)
     typer.echo(f"{folder}: {len(triplets)} triplets")
+
+
+for name, command in (("annotate", annotate), ("export", export), ("convert-keypoints", convert_keypoints)):
+    app.command(name)(command)
