@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ...vision.detectors import overlap
 from ..annotators import Box, BoxFinder
 from ..engine.candidates import Candidate
-from .stage import Stage
+from .stage import A, Stage
 
 # Boxes of a phrase that are looked at when objects are told apart: with four objects 5⁴ ways to choose.
 MOST_BOXES = 5
@@ -59,7 +59,7 @@ def taken_boxes(found: Sequence[Sequence[Scored]]) -> list[int | None]:
     return list(best)
 
 
-class ReadsBoxes(Stage):
+class ReadsBoxes(Stage[A]):
     """A stage that looks into the boxes that hold: those that find took, or what a reviewer made of them."""
 
     reads = ("find",)
