@@ -41,7 +41,12 @@ def _named(source: str, config: Any) -> str:
     commit = getattr(config, "_commit_hash", None)
     if commit:
         return f"{source}@{commit[:12]}"
+    return f"{Path(source).name}#{folder_digest(source)}"
+
+
+def folder_digest(folder: str | Path) -> str:
+    """Twelve digits that all safetensors files of a folder decide."""
     digest = hashlib.sha256()
-    for file in sorted(Path(source).glob("*.safetensors")):
+    for file in sorted(Path(folder).glob("*.safetensors")):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return f"{Path(source).name}#{digest.hexdigest()[:12]}"
+    return digest.hexdigest()[:12]

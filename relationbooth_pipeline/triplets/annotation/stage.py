@@ -1,7 +1,10 @@
 """A stage: what it reads of a candidate, what it writes, and the one model that it needs meanwhile."""
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, TypeVar
+
+import torch
 
 from ..annotators import Annotator, Choice
 from ..engine.candidates import Candidate
@@ -80,10 +83,6 @@ class Stage(Generic[A]):
     def _free(self) -> None:
         if self.annotator is None:
             return
-        import gc
-
-        import torch
-
         self.annotator.free()
         self.annotator = None
         gc.collect()

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ... import miniature
+from ...vision.checkpoints import folder_digest
 from ...vision.towers import MINIATURE
 from .annotator import Annotator, Box, BoxFinder, Choice, KeypointFinder, RelationJudge, Segmenter
 from .towers import choose_tower
@@ -18,16 +20,20 @@ ORDER = "AP-10K"
 
 
 @cache
-def model() -> Any:
+def model(device: str) -> Any:
     """The one small model of all roles; it stays loaded."""
-    return importlib.import_module(MODULE).MiniatureAnnotator.load()
+    return importlib.import_module(MODULE).MiniatureAnnotator.load(device=device)
+
+
+def checkpoint() -> str:
+    """Digest of its weights, before they load."""
+    digest = folder_digest(miniature.path() / "judges")
+    return f"{MINIATURE} annotator #{digest}"
 
 
 class _Miniature(Annotator):
-    checkpoint = MINIATURE
-
-    def __init__(self):
-        self.model = model()
+    def __init__(self, device: str):
+        self.model, self.checkpoint = model(device), checkpoint()
 
 
 class MiniatureFinder(_Miniature, BoxFinder):
@@ -66,4 +72,5 @@ def choose_miniature(role: str, device: str) -> Choice:
         return choose_tower("dino", MINIATURE, device)
     if importlib.util.find_spec(MODULE) is None:
         raise ValueError(f"`miniature`: this installation has no `{MODULE}`. Install a version that has it.")
-    return Choice(MINIATURE, MINIATURE, _CLASSES[role], keypoint_order=ORDER if role == "keypoints" else None)
+    order = ORDER if role == "keypoints" else None
+    return Choice(MINIATURE, checkpoint(), lambda: _CLASSES[role](device), keypoint_order=order)

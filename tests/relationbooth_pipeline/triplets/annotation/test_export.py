@@ -1,6 +1,7 @@
 """What leaves the work folder: a triplet folder that is read as whoever trains reads it, with what people decided."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -19,9 +20,18 @@ from .drawn import LEFT, MIDDLE, RIGHT, annotated, choices, save_pictures
 UNSEEN = ExportOptions(accept_all=True)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with pictures and their work, annotated once."""
+    folder = tmp_path_factory.mktemp("made")
+    annotated(folder / "work", save_pictures(folder / "pictures"))
+    return folder
+
+
 @pytest.fixture
-def work(tmp_path):
-    return annotated(tmp_path / "work", save_pictures(tmp_path / "pictures"))
+def work(made, tmp_path):
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return drawn.WorkFolder(tmp_path / "work")
 
 
 def decide(work, *lines):

@@ -140,7 +140,7 @@ class _Stub:
 
 
 def test_the_miniature_s_roles_ask_its_one_model(monkeypatch):
-    monkeypatch.setattr(miniature, "model", lambda: _Stub())
+    monkeypatch.setattr(miniature, "model", lambda device: _Stub())
     monkeypatch.setattr(miniature.importlib.util, "find_spec", lambda name: object())
     chosen, picture = choose_all(room.ALL_MINIATURE), photo(size=(60, 40))
     loaded = {role: choice.load() for role, choice in chosen.items() if choice is not None and role != "likeness"}
