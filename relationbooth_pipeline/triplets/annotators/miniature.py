@@ -16,6 +16,7 @@ from .annotator import Annotator, Box, BoxFinder, Choice, KeypointFinder, Relati
 from .towers import choose_tower
 
 MODULE = "relationbooth_pipeline.miniature.annotator"
+WEIGHTS = "judges/annotator.safetensors"  # below the miniature's own
 ORDER = "AP-10K"
 
 
@@ -27,8 +28,12 @@ def model(device: str) -> Any:
 
 def checkpoint() -> str:
     """Digest of its weights, before they load."""
-    digest = folder_digest(miniature.path() / "judges")
-    return f"{MINIATURE} annotator #{digest}"
+    return f"{MINIATURE} annotator #{folder_digest((miniature.path() / WEIGHTS).parent)}"
+
+
+def is_here() -> bool:
+    """Whether this installation has the annotator and its weights."""
+    return importlib.util.find_spec(MODULE) is not None and (miniature.path() / WEIGHTS).is_file()
 
 
 class _Miniature(Annotator):
@@ -70,7 +75,7 @@ def choose_miniature(role: str, device: str) -> Choice:
     """The miniature's annotator of a role; likeness is its dense tower's."""
     if role == "likeness":
         return choose_tower("dino", MINIATURE, device)
-    if importlib.util.find_spec(MODULE) is None:
-        raise ValueError(f"`miniature`: this installation has no `{MODULE}`. Install a version that has it.")
+    if not is_here():
+        raise ValueError(f"`miniature`: this installation has no `{MODULE}` with `{WEIGHTS}`. Install one that has it.")
     order = ORDER if role == "keypoints" else None
     return Choice(MINIATURE, checkpoint(), lambda: _CLASSES[role](device), keypoint_order=order)

@@ -141,7 +141,7 @@ class _Stub:
 
 def test_the_miniature_s_roles_ask_its_one_model(monkeypatch):
     monkeypatch.setattr(miniature, "model", lambda device: _Stub())
-    monkeypatch.setattr(miniature.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(miniature, "is_here", lambda: True)
     chosen, picture = choose_all(room.ALL_MINIATURE), photo(size=(60, 40))
     loaded = {role: choice.load() for role, choice in chosen.items() if choice is not None and role != "likeness"}
     assert chosen["captions"] is None and loaded["boxes"].find(picture, "cat") == [((0.1, 0.2, 0.5, 0.6), 0.9)]
@@ -149,3 +149,12 @@ def test_the_miniature_s_roles_ask_its_one_model(monkeypatch):
     assert isinstance(loaded["keypoints"], KeypointFinder) and chosen["keypoints"].keypoint_order == "AP-10K"
     assert loaded["keypoints"].keypoints(picture, BOXES[0], "cat").shape == (17, 3)
     assert loaded["judge"].probability(picture, ["cat", "dog"], "hugging") == 0.75
+
+
+def test_an_installation_without_the_miniature_s_annotator_says_so(monkeypatch):
+    monkeypatch.setattr(miniature, "is_here", lambda: False)
+    with pytest.raises(
+        ValueError, match="`miniature`: this installation has no `relationbooth_pipeline.miniature.annotator`"
+    ):
+        choose("boxes", "miniature")
+    assert choose("likeness", "miniature").name == "dino:miniature"  # its towers are always there
