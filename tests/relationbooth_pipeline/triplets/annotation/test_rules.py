@@ -47,6 +47,11 @@ def unsure(box, seed, count):
     return torch.cat([points(box, seed)[:count], points(box, seed, T.keypoint_score - 0.01)[count:]])
 
 
+def half_unsure(box, other, seed):
+    """Eight keypoints that are seen in a box, nine that nobody is sure of in another."""
+    return torch.cat([points(box, seed)[:8], points(other, seed, T.keypoint_score - 0.01)[8:]])
+
+
 @pytest.mark.parametrize(
     "changes, rules",
     [
@@ -74,6 +79,7 @@ def unsure(box, seed, count):
         ({"keypoints": torch.stack([unsure(LEFT, 1, 5), points(RIGHT, 2)])}, {("target_keypoints", 0)}),
         ({"keypoints": torch.stack([unsure(LEFT, 1, 6), points(RIGHT, 2)])}, set()),
         ({"keypoints_alone": torch.stack([points(WHOLE, 3), unsure(WHOLE, 4, 3)])}, {("shared_keypoints", 1)}),
+        ({"keypoints": torch.stack([half_unsure(LEFT, RIGHT, 1), half_unsure(RIGHT, LEFT, 2)])}, set()),
         ({"keypoints": torch.zeros(2, 17, 3), "has_keypoints": False}, set()),
         # identity and pose
         ({"similarity": [[0.29, 0.1], [0.3, 0.7]]}, {("identity", 0)}),
