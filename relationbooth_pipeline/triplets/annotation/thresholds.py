@@ -70,7 +70,7 @@ class Thresholds:
     copy_similarity: float = _at(0.95, "above it features are those of one picture")
     copy_pixels: float = _at(0.03, "below it, mean difference of 0 to 1, two crops have the same pixels")
     copy_keypoints: float = _at(
-        0.03, "below it, as a share of the box's sides, shared keypoints lie in the same places: the same pose"
+        0.02, "below it, as a share of the box's sides, shared keypoints lie in the same places: the same pose"
     )
     relation_yes: float = _at(0.5, "P(Yes) that the target shows the relation", "VQAScore's question")
     relation_no: float = _at(0.5, "P(Yes) below which an object's own picture shows it not", "VQAScore's question")
