@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import clean_errors
-from .running import check_new_folder, export_folder, run_stages, told_one_by_one
+from .running import check_new_folder, export_folder, run_stages, told_one_by_one, told_when_full
 
 Licence = Annotated[str | None, typer.Option(help="Licence of the data set, as the Hub names it: cc-by-4.0.")]
 GeneratorLicences = Annotated[
@@ -88,7 +88,8 @@ def annotate(
         choices = choose_all(names, resolved_device(local_device(device)))
     folder = WorkFolder(work or output.with_name(f"{output.name}_work"))
     with folder.locked(f"shard-{share.index}-of-{share.count}"):
-        keep_pictures(folder, rows)
+        with told_when_full(folder.root):
+            keep_pictures(folder, rows)
         run_stages(folder, choices, limits, share, until)
     if until != "export":
         return

@@ -1,6 +1,7 @@
 """What the engine's commands share: stages run under a bar, faults told one by one, the export told in words."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,20 @@ def check_new_folder(output: Path) -> None:
     above = next(folder for folder in output.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise ValueError(f"`output`: the folder `{above}` is not writable. Choose another.")
+
+
+@contextlib.contextmanager
+def told_when_full(path: Path) -> Iterator[None]:
+    """A disk that takes no more is told; what is there stays, and nothing is half-written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS):
+            raise  # also what libraries raise when a model is not there
+        raise ValueError(
+            f"`{path}` could not be written ({error.strerror}). Make room, then start the same command again: it goes "
+            "on where it stopped."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -59,7 +74,8 @@ def run_stages(
             task = tasks.setdefault(stage, progress.add_task(stage, total=count) if stage not in tasks else 0)
             progress.update(task, completed=done)
 
-        annotate(work, choices, thresholds, share, "filter" if until == "export" else until, told)
+        with told_when_full(work.root):
+            annotate(work, choices, thresholds, share, "filter" if until == "export" else until, told)
     if until not in ("filter", "export"):
         typer.echo(f"{work.root}: done up to {until}, of {', '.join(STAGES)}.")
         return
@@ -74,7 +90,7 @@ def export_folder(work: "WorkFolder", output: Path, options: "ExportOptions") ->
     """Write the triplets, and say what was skipped."""
     from ...triplets.annotation import export
 
-    with told_one_by_one(f"`{work.root}`"):
+    with told_one_by_one(f"`{work.root}`"), told_when_full(output):
         facts = export(work, output, options)
     unseen = facts.exported - facts.reviewed
     if unseen:

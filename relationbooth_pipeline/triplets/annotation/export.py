@@ -79,10 +79,11 @@ def export(work: WorkFolder, folder: str | Path, options: ExportOptions) -> Card
         generator_licences=options.generator_licences,
         people=options.people,
     )
-    faults, triplets = [], []
+    faults, triplets, places = [], [], ReadsBoxes(work)
     for candidate in chosen:
         try:
-            triplets.append(_triplet(work, candidate, decisions.get(candidate.id, Decision(candidate.id))))
+            decision = decisions.get(candidate.id, Decision(candidate.id))
+            triplets.append(_triplet(work, candidate, decision, places.boxes(candidate)))
         except ValueError as error:
             faults.append(str(error))
     faults += [f"candidate {t.name}: {fault}" for t in triplets for fault in triplet_faults(t)]
@@ -116,10 +117,14 @@ def _order(work: WorkFolder, candidate: Candidate) -> str | None:
     return work.record("keypoints", candidate.id)["order"]
 
 
-def _triplet(work: WorkFolder, candidate: Candidate, decision: Decision) -> Triplet:
-    """The triplet of a candidate, its files still those of the work folder."""
+def _triplet(work: WorkFolder, candidate: Candidate, decision: Decision, places: dict) -> Triplet:
+    """The triplet of a candidate, its files still those of the work folder.
+
+    Args:
+        places: the boxes that hold, see `ReadsBoxes`.
+    """
     caption, segment = work.record("caption", candidate.id), work.record("segment", candidate.id)
-    boxes = json.loads(json.dumps(ReadsBoxes(work).boxes(candidate)))  # tuples → lists, as records have them
+    boxes = json.loads(json.dumps(places))  # tuples → lists, as records have them
     if segment["boxes"] != boxes:
         raise ValueError(
             f"candidate {candidate.id}: its boxes were edited after its masks were cut. Run `relationbooth triplets "

@@ -88,7 +88,7 @@ def choose_all(names: dict[str, str], device: str = "cpu") -> dict[str, Choice |
         try:
             chosen[role] = choose(role, names[role], device)
         except ValueError as error:
-            faults.append(str(error))
+            faults.append(" ".join(str(error).split()))  # a library's own text may have lines
     if faults:
         raise ValueError("\n".join(faults))
     return chosen

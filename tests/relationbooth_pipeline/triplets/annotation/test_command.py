@@ -1,7 +1,10 @@
 """`relationbooth triplets annotate` and `export`, on drawn blocks."""
 
+import errno
 import json
+import os
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -91,6 +94,28 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, own, words
     result = run("annotate", pictures, tmp_path / "out", *OPTIONS, *own, *words)
     assert result.exit_code == 1 and message in " ".join(result.output.split())
     assert sorted(file.name for file in tmp_path.iterdir()) == ["pictures"]
+
+
+@pytest.mark.parametrize("full_at", ["pictures", "segment", "filter", "out"])
+def test_a_full_disk_is_told_and_the_same_command_goes_on(tmp_path, own, monkeypatch, full_at):
+    pictures, words = save_pictures(tmp_path / "pictures"), [*OPTIONS, *own, "--accept-all"]
+    real = os.open
+
+    def full(path, *args, **kwargs):
+        folder = Path(path).parent.name
+        if folder == full_at or (full_at == "out" and folder.endswith(".tmp")):  # its name while it is filled
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        result = run("annotate", pictures, tmp_path / "out", *words)
+    told = " ".join(result.output.split())
+    assert result.exit_code == 1 and "could not be written (No space left on device). Make room" in told
+    assert not [file for file in tmp_path.rglob("*") if file.suffix in (".tmp", ".old")]
+    assert not (tmp_path / "out").exists()
+    assert run("annotate", pictures, tmp_path / "out", *words).exit_code == 0
+    assert len(read_triplets(tmp_path / "out")) == 2
 
 
 def test_an_output_that_holds_something_is_refused_first(tmp_path, own):
