@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from .predicates import AUXILIARIES
+
 TEMPLATE = Path(__file__).with_name("card.md")
 
 
@@ -40,16 +42,17 @@ def dataset_card(facts: CardFacts) -> str:
     """Markdown with the front matter of a Hub dataset."""
     from huggingface_hub import DatasetCardData
 
+    relation = ", ".join(dict.fromkeys(_bare(predicate) for predicate in facts.predicates))
     matter = DatasetCardData(
         license=facts.licence,
         task_categories=["text-to-image"],
         tags=["relationbooth", "image", "text"],
         size_categories=_size(facts.exported),
-        pretty_name=f"Triplets: {', '.join(facts.predicates)}",
+        pretty_name=f"Triplets: {relation}",
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "**"}]}],
     )
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        relation=", ".join(facts.predicates),
+        relation=relation,
         count=facts.exported,
         keypoints=f"order {' or '.join(facts.keypoint_orders)}" if facts.keypoint_orders else "all unseen here",
         sources=_sources(facts),
@@ -59,6 +62,14 @@ def dataset_card(facts: CardFacts) -> str:
         consent=_consent(facts),
     )
     return f"---\n{matter.to_yaml()}\n---\n\n{text}"
+
+
+def _bare(predicate: str) -> str:
+    """The words without auxiliary verbs before them: "is shaking hands with" → "shaking hands with"."""
+    words = predicate.split()
+    while len(words) > 1 and words[0].lower() in AUXILIARIES:
+        words = words[1:]
+    return " ".join(words)
 
 
 def _size(count: int) -> str:

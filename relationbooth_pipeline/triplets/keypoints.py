@@ -11,7 +11,7 @@ SWAP_MARGIN = 0.1  # mean share of keypoints by which one assignment must beat t
 
 
 def keypoint_verdict(masks: list[torch.Tensor], keypoints: torch.Tensor) -> tuple[str, tuple[int, ...]]:
-    """Whether each object's target keypoints lie in its own mask rather than in another object's.
+    """Whether each object's target keypoints lie in its own mask rather than in another's, by `assignment_lead`.
 
     Args:
         masks: bool (H, W) per object.

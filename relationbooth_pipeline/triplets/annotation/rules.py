@@ -171,6 +171,8 @@ def keypoint_findings(e: Evidence, t: Thresholds) -> Iterator[Finding]:
         sentence = "keypoints are in their own objects' places." if lead >= t.keypoint_lead else f"keypoints {word}."
         yield at_least("keypoint_place", None, lead, t.keypoint_lead, sentence)
     for i, phrase in enumerate(e.phrases):
+        if e.boxes[i] is None or e.boxes_alone[i] is None:
+            continue  # where nobody is found nothing is seen: the box is the reason
         count = int((target[i] & inside[i]).sum())
         sentence = f"{count} keypoints of {phrase!r} are seen in the target."
         yield at_least("target_keypoints", i, count, t.target_keypoints, sentence)
