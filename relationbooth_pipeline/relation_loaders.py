@@ -191,7 +191,7 @@ class RelationAdapterLoaderMixin:
             install_parallel_attention(self.unet)
 
     def fuse_qkv_projections(self, unet: bool = True, vae: bool = True) -> None:
-        """As in diffusers, for self-attention; text cross-attention keeps the projections that its queries share."""
+        """As in diffusers; image prompts are read beside the fused text."""
         super().fuse_qkv_projections(unet=unet, vae=vae)
         if unet and self.relation_adapter is not None:
             install_parallel_attention(self.unet)
