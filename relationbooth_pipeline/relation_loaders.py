@@ -15,6 +15,7 @@ from .relation_conversion import adapter_from_released, load_model
 from .relation_files import HUB_ARGUMENTS, find_file, read_checkpoint, whole_file, whole_folder
 from .relation_image_encoder import (
     ENCODER_SLOTS,
+    NO_ENCODER,
     LocalImageEncoder,
     encoder_source,
     find_adapter_folder,
@@ -159,6 +160,8 @@ class RelationAdapterLoaderMixin:
                 "the adapter's `image_prompt_encoder` is missing, and the folder would not load without it. Load the "
                 "adapter with its encoders again."
             )
+        if self.local_image_encoder is None and self.relation_adapter.config.local_grid:
+            self.relation_adapter.register_to_config(local_image_encoder=NO_ENCODER)
         with whole_folder(target, replace=True) as fresh:
             self.relation_adapter.save_pretrained(fresh)
             self.image_prompt_encoder.save_pretrained(fresh / "image_encoder")
