@@ -225,8 +225,8 @@ def is_adapter_folder(folder: Path) -> bool:
 
 
 def encoder_source(name: str, folder: Path | None, repository: str | None) -> Path | str | None:
-    """Where an adapter's encoder lies: in its folder, beside it in a saved pipeline, or where its config says; None when
-    that says `NO_ENCODER`.
+    """Where an adapter's encoder lies: in its folder, beside it in a saved pipeline, or where its config says; None
+    when that says `NO_ENCODER`.
 
     Args:
         name: of `ENCODER_SLOTS`. folder: the adapter's. repository: of its config.
