@@ -211,7 +211,7 @@ def test_an_absent_folder_is_named(tmp_path, options):
 
 
 def test_an_unknown_argument_is_refused(saved):
-    with pytest.raises(ValueError, match="does not know \\['weight_nam'\\]"):
+    with pytest.raises(ValueError, match="not \\['weight_nam'\\]"):
         tiny_pipeline(adapter=False).load_relation_adapter(saved[1], weight_nam="x")
 
 
