@@ -103,7 +103,9 @@ class ParallelAttnProcessor(AttnProcessor2_0):
 class FusedParallelAttnProcessor(ParallelAttnProcessor):
     """The same after `fuse_qkv_projections`: K_t and V_t come from one product."""
 
-    def __call__(self, attn: Attention, *args: Any, ip_hidden_states: ImagePromptStates | None = None, **kwargs: Any):
+    def __call__(
+        self, attn: Attention, *args: Any, ip_hidden_states: ImagePromptStates | None = None, **kwargs: Any
+    ) -> torch.Tensor:
         if ip_hidden_states is None:
             return FusedAttnProcessor2_0()(attn, *args, **kwargs)
         return super().__call__(attn, *args, ip_hidden_states=ip_hidden_states, **kwargs)
