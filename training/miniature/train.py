@@ -43,12 +43,13 @@ def mixed_precision(name, device=None):
     return lambda: torch.autocast(torch.device(device or default_device()).type, torch.bfloat16)
 
 
-def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, training_seeds=1):
+def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, training_seeds=1, start_from=None):
     """Run one stage; its state lives in `output_dir`/`stage`.
 
     Args:
         overrides: TrainingPlan fields that replace the stage's defaults.
         training_seeds: RelationLoRAs of each relation.
+        start_from: pipeline folder whose weights the stages vae and encoders begin with; None: random ones.
     """
     root = Path(output_dir)
     if stage == "export":
@@ -64,12 +65,13 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
 
         distil(root / "encoders" / "image_encoder", root / stage, root / "scenes")
         return True
+    start_from = None if start_from is None else Path(start_from)
     plan = TrainingPlan(**{**PLANS[stage], **overrides})
     autocast = mixed_precision(precision, plan.device)
     if stage == "vae":
         from .stages.autoencoder import train_vae
 
-        return train_vae(root / stage, plan, autocast)
+        return train_vae(root / stage, plan, autocast, start_from=start_from)
     if stage == "decoder":
         from .stages.autoencoder import train_decoder
 
@@ -77,7 +79,7 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
     if stage == "encoders":
         from .stages.encoders import train_encoders
 
-        return train_encoders(root / stage, plan, autocast)
+        return train_encoders(root / stage, plan, autocast, start_from=start_from)
     if stage == "base":
         from .stages.base import train_base
 
@@ -101,6 +103,7 @@ def main(arguments=None):
     )
     parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each relation; the first ships")
+    parser.add_argument("--start_from", help="pipeline folder whose weights vae and encoders begin with")
     for name, kind in (
         ("max_train_steps", int),
         ("learning_rate", float),
@@ -115,7 +118,7 @@ def main(arguments=None):
     fields = TrainingPlan.__dataclass_fields__
     overrides = {name: value for name, value in given.items() if name in fields and value is not None}
     for stage in STAGES if given["stage"] == "all" else (given["stage"],):
-        options = given["mixed_precision"], given["export_dir"], given["training_seeds"]
+        options = given["mixed_precision"], given["export_dir"], given["training_seeds"], given["start_from"]
         if run_stage(stage, given["output_dir"], overrides, *options) is False:
             print(f"{stage} stopped before its last step; start the same command again to go on.")
             break

@@ -13,7 +13,7 @@ from torch import nn
 
 from relationbooth_pipeline.relation_files import whole_file
 
-from ..stages.encoders import ATTRIBUTES, accuracy, attribute_loss, attribute_targets
+from ..stages.attributes import ATTRIBUTES, accuracy, attribute_loss, attribute_targets
 from ..stages.training_loop import Trainer, TrainingPlan
 from ..world.pictures import to_tensor
 from ..world.poses import POSES, RELATIONS

@@ -14,6 +14,7 @@ from relationbooth_pipeline.relation_images import clip_pixels
 from relationbooth_pipeline.relation_loaders import load_model
 
 from ..world.poses import ACTIONS
+from ..world.proportions import PROPORTIONS
 from ..world.rendering import BACKGROUNDS, PROMPT_SIZE, render
 from ..world.splits import poses_of_kinds
 from .latents import from_tuple
@@ -33,8 +34,8 @@ class LocalTokens:
     """
 
     encoder: str | None = None
-    grid: int = 4
-    image_size: int = PROMPT_SIZE
+    grid: int = PROPORTIONS.local_grid
+    image_size: int = PROPORTIONS.local_input
     injection: str = "concat"
 
     def load(self, image_encoder_folder) -> LocalImageEncoder | None:

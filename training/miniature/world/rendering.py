@@ -8,10 +8,10 @@ import numpy as np
 from .canvas import Canvas, box_of, curve, ellipse, polygon, rectangle
 from .characters import Figure
 from .poses import POSES, RELATIONS
+from .proportions import PROPORTIONS
 from .skeletons import PARTS, keypoint_places
 
-IMAGE_SIZE = 128  # pixels: the miniature's native size
-PROMPT_SIZE = 256  # pixels: twice the native size, so that the local tokens see more than the image tokens
+IMAGE_SIZE, PROMPT_SIZE = PROPORTIONS.picture, PROPORTIONS.prompt  # pixels
 NO_OWNER = 0
 
 # name: (sky, ground), sRGB 0-255
@@ -31,6 +31,7 @@ class Scene:
         image: (S, S, 3) uint8. characters: list of N. pose: key of POSES. background: key of BACKGROUNDS.
         masks: (N, S, S) bool, what is seen of each character. boxes: (N, 4) XYXY in [0, 1] around the masks.
         keypoints: (N, 17, 3) x, y in [0, 1] and visibility 0 or 1, in AP-10K order.
+        details: for each character {fine attribute: [(x, y) in [0, 1]]} where it is drawn, hidden or not.
     """
 
     image: np.ndarray
@@ -40,6 +41,7 @@ class Scene:
     masks: np.ndarray | None = None
     boxes: np.ndarray | None = None
     keypoints: np.ndarray | None = None
+    details: list | None = None
 
 
 def random_heights(pose, size, rng):
@@ -81,9 +83,15 @@ def render(characters, pose, background, rng: random.Random, size=IMAGE_SIZE, sw
     for figure, part in layout.after_prop:
         figures[figure].draw(part)
     scene = Scene(canvas.picture(), list(characters), pose, background)
+    scene.details = [_detail_places(figures[place], size) for place in places]
     if annotate:
         _annotate(scene, canvas, [figures[place] for place in places])
     return scene
+
+
+def _detail_places(figure, size):
+    places = {"glyph": [figure.glyph_place], "pupils": list(figure.eyes.values())} if figure.glyph_place else {}
+    return {name: [(x / size, y / size) for x, y in points] for name, points in places.items()}
 
 
 def _annotate(scene, canvas, figures):

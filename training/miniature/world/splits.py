@@ -5,6 +5,7 @@ import random
 
 from .identities import all_named_characters, random_character
 from .poses import ACTIONS, RELATIONS
+from .proportions import HAS_FINE_ATTRIBUTES
 
 # (a) known to base and adapter; (b) known to the base, held out of adapter training; (c) unknown to both.
 KINDS = {
@@ -27,14 +28,14 @@ def is_held_out(character):
     return hashlib.sha256(character.key.encode()).digest()[0] % HELD_OUT_SHARE == 0
 
 
-def held_out_characters():
-    """Every held-out identity, in a fixed order."""
-    return [character for character in all_named_characters() if is_held_out(character)]
+def held_out_characters(fine=HAS_FINE_ATTRIBUTES):
+    """Every held-out identity, in a fixed order; see `all_named_characters`."""
+    return [character for character in all_named_characters(fine) if is_held_out(character)]
 
 
-def training_character(rng: random.Random, unnamed_color_share=0.0):
+def training_character(rng: random.Random, unnamed_color_share=0.0, fine=HAS_FINE_ATTRIBUTES):
     """A random identity that training may see; see `random_character`."""
     while True:
-        character = random_character(rng, unnamed_color_share)
+        character = random_character(rng, unnamed_color_share, fine)
         if not is_held_out(character):
             return character
