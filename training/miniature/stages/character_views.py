@@ -15,44 +15,41 @@ from .attributes import ATTRIBUTES, FINE_ATTRIBUTES
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 ZOOM_SHARE = 0.5  # of the views that are not close
 SMALLEST_ZOOM = 72  # pixels of IMAGE_SIZE: a head and a half
-# A photo of a badge fills CLIP's input; a tower that never saw a detail so large could not tell what it is when it reads
-# a large picture densely, nor teach it. Only characters with details get such views.
-CLOSE_SHARE = 0.5
+# A photo of a badge fills CLIP's input; a tower that never saw a detail so large could neither tell what it is when it
+# reads a large picture densely, nor teach it. Only characters with details get such views.
 CLOSE_SIDES = (20, 52)  # pixels of IMAGE_SIZE: distillation cuts a picture in up to six cells a side, 21 pixels each
-CLOSE_SHIFT = 0.45  # sides, from the detail to the view's centre at most
+CLOSE_SHIFT = 0.35  # sides, from the detail to the view's centre at most
 DETAIL_MARGIN = 6 / IMAGE_SIZE  # a detail nearer to the view's border is cut off
 
 
 @dataclass(frozen=True)
 class View:
-    """Attributes: image, (S, S, 3) uint8; seen: names of the attributes that it can tell; is_close: see CLOSE_SHARE."""
+    """Attributes: image, (S, S, 3) uint8; seen: names of the attributes that it can tell."""
 
     image: np.ndarray
     seen: frozenset[str]
-    is_close: bool
 
 
-def character_view(character, rng, size, is_close=None) -> View:
-    """One character in a random known action; half of the views are zoomed, as dense encoding sees them.
+def character_views(character, rng, size) -> list[View]:
+    """One character in a random known action: a view of it, in half of the cases zoomed, as dense encoding sees it, and
+    a close view of each of its details.
 
     Args:
-        size: side of the view, pixels. is_close: None draws it.
+        size: side of the views, pixels.
     """
-    if is_close is None:
-        is_close = character.glyph is not None and rng.random() < CLOSE_SHARE
     pose = rng.choice(poses_of_kinds("ab", ACTIONS))
     scene = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False)
-    if is_close:
-        side, left, top = _close_box(scene.details[0], rng)
-    elif rng.random() < 1 - ZOOM_SHARE:
-        side, left, top = IMAGE_SIZE, 0, 0
-    else:
-        side, left, top = _zoom_box(rng)
-    seen = {"color"} if is_close else set(ATTRIBUTES)
-    seen |= _details_in((side, left, top), scene.details[0])
-    cropped = Image.fromarray(scene.image[top : top + side, left : left + side])
-    image = np.asarray(cropped.resize((size, size), Image.Resampling.BICUBIC))
-    return View(image, frozenset(seen), is_close)
+    box = (IMAGE_SIZE, 0, 0) if rng.random() < 1 - ZOOM_SHARE else _zoom_box(rng)
+    boxes, details = [(box, set(ATTRIBUTES))], scene.details[0]
+    for places in details.values():
+        boxes.append((_close_box(rng.choice(places), rng), {"color"}))
+    return [_view(scene.image, box, seen | _details_in(box, details), size) for box, seen in boxes]
+
+
+def _view(image, box, seen, size):
+    side, left, top = box
+    cropped = Image.fromarray(image[top : top + side, left : left + side])
+    return View(np.asarray(cropped.resize((size, size), Image.Resampling.BICUBIC)), frozenset(seen))
 
 
 def _zoom_box(rng):
@@ -61,9 +58,8 @@ def _zoom_box(rng):
     return side, min(max(0, left), IMAGE_SIZE - side), top
 
 
-def _close_box(details, rng):
+def _close_box(place, rng):
     side = rng.randrange(*CLOSE_SIDES)
-    place = rng.choice(details[rng.choice(tuple(details))])
     corner = [value * IMAGE_SIZE + rng.uniform(-CLOSE_SHIFT, CLOSE_SHIFT) * side - side / 2 for value in place]
     return side, *(min(max(0, round(value)), IMAGE_SIZE - side) for value in corner)
 

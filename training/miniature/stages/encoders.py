@@ -22,6 +22,9 @@ from ..world.proportions import PROPORTIONS, Proportions
 from ..world.splits import held_out_characters, training_character
 from ..world.tokenizer import MAX_LENGTH, tokenize, write_tokenizer
 from .attributes import (
+    ATTRIBUTES,
+    FINE_ATTRIBUTES,
+    IGNORED,
     VISUAL_ATTRIBUTES,
     WIDTH,
     AttributeHeads,
@@ -30,7 +33,7 @@ from .attributes import (
     attribute_targets,
     summary,
 )
-from .character_views import character_view, clip_tensor
+from .character_views import character_views, clip_tensor
 from .training_loop import Trainer
 from .warm_start import start_image_encoder, start_text_encoders
 
@@ -91,13 +94,16 @@ def contrastive_loss(images, texts, same, log_scale):
     return (by_image - (columns * logits.log_softmax(0)).sum(0).mean()) / 2
 
 
-def train_encoders(output_dir, plan, autocast, batch=48, checked=192, proportions=PROPORTIONS, start_from=None):
+def train_encoders(output_dir, plan, autocast, batch=None, checked=192, proportions=PROPORTIONS, start_from=None):
     """Train, or resume, and save tokenizer, both text encoders, image_encoder and the heads to `output_dir`.
 
     Args:
+        batch: characters a step; None: 48, or half as many where each brings close views of its details.
         checked: characters that each printed accuracy is measured on. proportions: of the vision tower's input.
         start_from: pipeline folder whose weights all three encoders begin with; None: random ones.
     """
+    fine = proportions.has_fine_attributes
+    batch = batch or (24 if fine else 48)
     tokenizer = write_tokenizer(output_dir / "tokenizer")
     torch.manual_seed(plan.seed)
     text, text_2 = build_text_encoders(len(tokenizer))
@@ -111,8 +117,12 @@ def train_encoders(output_dir, plan, autocast, batch=48, checked=192, proportion
     modules = {"text_encoder": text, "text_encoder_2": text_2, "image_encoder": vision, "heads": heads}
     trainer = Trainer(modules, plan, output_dir)
 
-    def outputs(characters, rng, is_close=None):
-        views = [character_view(character, rng, proportions.clip_input, is_close) for character in characters]
+    def outputs(characters, rng):
+        """Phrases of each character against the first view of it; attributes of all views."""
+        groups = [character_views(character, rng, proportions.clip_input) for character in characters]
+        views = [view for group in groups for view in group]
+        shown = [character for character, group in zip(characters, groups) for _ in group]
+        counts = torch.tensor([len(group) for group in groups])
         phrases, mentioned = random_phrases(characters, rng)
         ids = tokenize(tokenizer, phrases)
         ids = ids[:, : (ids != tokenizer.pad_token_id).sum(1).max() + 1].to(plan.device)  # the end token is the pad
@@ -127,43 +137,43 @@ def train_encoders(output_dir, plan, autocast, batch=48, checked=192, proportion
                 "text_2": heads("text_2", second),
             }
             rgb, projected = heads.rgb(states), heads.text_projection(first)
-        visible = attribute_targets(characters, [view.seen for view in views], plan.device, VISUAL_ATTRIBUTES)
+        visible = attribute_targets(shown, [view.seen for view in views], plan.device, VISUAL_ATTRIBUTES)
         partial = attribute_targets(characters, mentioned, plan.device)
         targets = {"image": visible, "embeds": visible, "text": partial, "text_2": partial}
-        # A phrase of species and accessory says nothing of a close view.
-        whole = [index for index, view in enumerate(views) if not view.is_close]
+        colors = torch.tensor([character.rgb for character in shown], device=plan.device) / 255.0
         holds = torch.tensor(
             [
-                [
-                    float(all(getattr(characters[i], n) == getattr(characters[j], n) for n in mentioned[j]))
-                    for j in whole
-                ]
-                for i in whole
+                [float(all(getattr(c, n) == getattr(d, n) for n in said)) for d, said in zip(characters, mentioned)]
+                for c in characters
             ],
             device=plan.device,
         )
-        pairs = [(seen.image_embeds[whole].float(), texts[whole].float(), holds) for texts in (second, projected)]
-        return pairs, predictions, targets, rgb.float()
+        images = seen.image_embeds[(counts.cumsum(0) - counts).to(plan.device)].float()
+        contrast = [(images, texts.float(), holds) for texts in (second, projected)]
+        return predictions, targets, F.mse_loss(rgb.float(), colors), contrast
 
     def loss_of(step, rng):
-        characters = [training_character(rng, 0.3, proportions.has_fine_attributes) for _ in range(batch)]
-        pairs, predictions, targets, rgb = outputs(characters, rng)
-        loss = sum(attribute_loss(predictions[source], targets[source]) for source in predictions)
-        loss = loss + 3 * F.mse_loss(rgb, torch.tensor([c.rgb for c in characters], device=plan.device) / 255.0)
-        for images, texts, holds in pairs:
-            if len(images):
-                loss = loss + 0.3 * contrastive_loss(images, texts, holds, heads.log_scale)
+        predictions, targets, rgb_loss, contrast = outputs(
+            [training_character(rng, 0.3, fine) for _ in range(batch)], rng
+        )
+        loss = 3 * rgb_loss + sum(0.3 * contrastive_loss(*pair, heads.log_scale) for pair in contrast)
+        for source, read in predictions.items():
+            for names in (ATTRIBUTES, FINE_ATTRIBUTES):  # each kind by itself: details are the harder half
+                asked = {name: target for name, target in targets[source].items() if name in names}
+                if any((target != IGNORED).any() for target in asked.values()):
+                    loss = loss + attribute_loss(read, asked)
         return loss, {}
 
     @torch.no_grad()
     def after_interval(step):
-        rng, fine = random.Random(30_000_001), proportions.has_fine_attributes
+        rng = random.Random(30_000_001)
         unseen = held_out_characters(fine)
-        rows = [("seen", lambda: training_character(rng, fine=fine), False), ("held out", None, False)]
-        for name, draw, is_close in rows + ([("held out, close", None, True)] if fine else []):
-            drawn = [(draw or (lambda: rng.choice(unseen)))() for _ in range(checked)]
-            _, predictions, targets, _ = outputs(drawn, rng, is_close)
-            for source in ("image", "embeds") if is_close else predictions:
+        for name, draw in (
+            ("seen", lambda: training_character(rng, 0.0, fine)),
+            ("held out", lambda: rng.choice(unseen)),
+        ):
+            predictions, targets, _, _ = outputs([draw() for _ in range(checked)], rng)
+            for source in predictions:
                 values = accuracy(predictions[source], targets[source])
                 text_of = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
                 print(f"\nencoders step {step}, {name}, {source}: {text_of}", flush=True)

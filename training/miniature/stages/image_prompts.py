@@ -54,12 +54,10 @@ class LocalTokens:
         return f"{self.tokens_name}_{self.injection}"
 
 
-def image_prompt(character, rng, avoid=None):
+def image_prompt(character, rng, avoid=None, size=PROMPT_SIZE):
     """PIL picture of a character alone, in an action of kind (a) other than `avoid`, before a random background."""
     actions = [name for name in poses_of_kinds("a", ACTIONS) if name != avoid]
-    scene = render(
-        [character], rng.choice(actions), rng.choice(tuple(BACKGROUNDS)), rng, size=PROMPT_SIZE, annotate=False
-    )
+    scene = render([character], rng.choice(actions), rng.choice(tuple(BACKGROUNDS)), rng, size=size, annotate=False)
     return Image.fromarray(scene.image)
 
 

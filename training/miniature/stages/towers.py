@@ -12,7 +12,7 @@ from ..world.proportions import PROPORTIONS
 from ..world.scenes import write_scenes
 from ..world.splits import held_out_characters, training_character
 from .attributes import VISUAL_ATTRIBUTES, accuracy, attribute_loss, attribute_targets, summary
-from .character_views import character_view, clip_tensor
+from .character_views import character_views, clip_tensor
 from .training_loop import Trainer, TrainingPlan
 
 SMALL_WIDTH = 64  # half of the miniature's own
@@ -37,7 +37,8 @@ def build_small_tower():
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=SMALL_WIDTH, intermediate_size=4 * SMALL_WIDTH, num_hidden_layers=2, num_attention_heads=4,
-            image_size=PROPORTIONS.clip_input, patch_size=PROPORTIONS.clip_patch, projection_dim=SMALL_WIDTH, hidden_act="gelu",
+            image_size=PROPORTIONS.clip_input, patch_size=PROPORTIONS.clip_patch, projection_dim=SMALL_WIDTH,
+            hidden_act="gelu",
         )
     )  # fmt: skip
 
@@ -71,9 +72,11 @@ def train_small_tower(output_dir, plan=SMALL_PLAN, batch=48, checked=192):
     trainer = Trainer({"tower": tower, "heads": heads}, plan, output_dir)
 
     def read(characters, rng):
-        views = [character_view(character, rng, PROPORTIONS.clip_input) for character in characters]
+        groups = [character_views(character, rng, PROPORTIONS.clip_input) for character in characters]
+        views = [view for group in groups for view in group]
+        shown = [character for character, group in zip(characters, groups) for _ in group]
         output = tower(clip_tensor([view.image for view in views]), output_hidden_states=True)
-        return heads(output), attribute_targets(characters, [view.seen for view in views], None, VISUAL_ATTRIBUTES)
+        return heads(output), attribute_targets(shown, [view.seen for view in views], None, VISUAL_ATTRIBUTES)
 
     def loss_of(step, rng):
         readings, targets = read([training_character(rng, 0.3) for _ in range(batch)], rng)

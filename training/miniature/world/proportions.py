@@ -16,7 +16,8 @@ class Proportions:
     """Sides in pixels, and whether there is anything that only the larger ones show.
 
     Attributes:
-        picture: of a generated picture. clip_input: of what CLIP sees of an image prompt; clip_patch: one of its patches.
+        picture: of a generated picture.
+        clip_input: of what CLIP sees of an image prompt. clip_patch: of one of its patches.
         local_input: of what the dense local encoder sees of it. local_grid: k, cells a side of the local tokens.
         prompt: of an image prompt as it is drawn or photographed.
         has_fine_attributes: whether characters carry details that CLIP's input is too small for.
@@ -45,7 +46,9 @@ class Proportions:
 # | local patches, side | 64   | 16        | 24        |
 SDXL = Proportions(picture=1024, clip_input=224, clip_patch=14, local_input=896, local_grid=4, prompt=1024)
 EDITIONS = {
-    1: Proportions(picture=128, clip_input=128, clip_patch=16, local_input=256, local_grid=4, prompt=256, has_fine_attributes=False),
+    1: Proportions(
+        picture=128, clip_input=128, clip_patch=16, local_input=256, local_grid=4, prompt=256, has_fine_attributes=False
+    ),
     2: Proportions(picture=128, clip_input=24, clip_patch=4, local_input=96, local_grid=4, prompt=128),
 }
 
