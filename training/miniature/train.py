@@ -1,8 +1,9 @@
 """Train the miniature: `python -m training.miniature.train STAGE --output_dir DIR`.
 
 Stages: vae, encoders, base, local_encoder (the vision tower distilled to be read densely), adapter, decoder, export,
-relation_loras, or all of them in this order. Every stage resumes where it was killed. On a CPU, start the program with
-the allocator settings that the run log gives; without them page faults halve the speed.
+relation_loras, or all of them in this order; and vocabulary, which gives text encoders of an older world the words of
+this one. Every stage resumes where it was killed. On a CPU, start the program with the allocator settings that the run
+log gives; without them page faults halve the speed. `MINIATURE_WORLD=2` before it trains for the second edition.
 """
 
 import argparse
@@ -63,8 +64,12 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
     if stage == "local_encoder":
         from .stages.towers import distil
 
-        distil(root / "encoders" / "image_encoder", root / stage, root / "scenes")
+        distil(root / "encoders" / "image_encoder", root / stage, root / "scenes", mixed_precision=precision)
         return True
+    if stage == "vocabulary":
+        from .stages.encoders import grow_vocabulary
+
+        return grow_vocabulary(root / "encoders")
     start_from = None if start_from is None else Path(start_from)
     plan = TrainingPlan(**{**PLANS[stage], **overrides})
     autocast = mixed_precision(precision, plan.device)
@@ -94,7 +99,7 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=(*STAGES, "all"))
+    parser.add_argument("stage", choices=(*STAGES, "vocabulary", "all"))
     parser.add_argument("--output_dir", required=True, help="training state, outside the repository")
     parser.add_argument("--export_dir", help="where `export` writes the pipeline folder; default OUTPUT_DIR/export")
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="bf16")

@@ -1,16 +1,18 @@
 """Models that begin with other sizes' weights do what those did."""
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from relationbooth_pipeline import miniature
 from training.miniature.stages import warm_start
-from training.miniature.stages.encoders import build_image_encoder, build_text_encoders
+from training.miniature.stages.encoders import build_image_encoder, build_text_encoders, grow_vocabulary
 from training.miniature.world import tokenizer as words
 from training.miniature.world.proportions import EDITIONS
 
@@ -30,6 +32,25 @@ def test_a_larger_vocabulary_reads_old_sentences_as_before(tmp_path, monkeypatch
         ]
     assert not torch.equal(words.tokenize(tokenizer, text), words.tokenize(old, text)), "the numbers differ"
     assert torch.allclose(*pooled, atol=1e-5)
+
+
+def test_a_vocabulary_grows_in_place(tmp_path, monkeypatch):
+    for name in ("tokenizer", "text_encoder", "text_encoder_2"):
+        shutil.copytree(miniature.path() / name, tmp_path / name)
+    (tmp_path / "checkpoint.pt").touch()
+    grown = (*words.world_words(), "somersaulting")
+    monkeypatch.setattr(words, "world_words", lambda: grown)
+    grow_vocabulary(tmp_path)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "tokenizer")
+    assert len(words.tokenize(tokenizer, ["a somersaulting cat"])[0].unique()) == 5, "three words, a start and an end"
+    second = [
+        CLIPTextModelWithProjection.from_pretrained(folder, subfolder="text_encoder_2", dtype=torch.float32).eval()
+        for folder in (tmp_path, miniature.path())
+    ]
+    old = CLIPTokenizer.from_pretrained(miniature.path(), subfolder="tokenizer")
+    with torch.no_grad():
+        embeds = [m(words.tokenize(own, ["a red cat"])).text_embeds for m, own in zip(second, (tokenizer, old))]
+    assert torch.allclose(*embeds, atol=1e-5) and not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_smaller_patches_are_read_as_if_enlarged():

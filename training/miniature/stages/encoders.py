@@ -6,6 +6,7 @@ embedding, which distillation compares, and of both texts' pooled outputs.
 """
 
 import random
+import tempfile
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
@@ -185,3 +187,21 @@ def train_encoders(output_dir, plan, autocast, batch=None, checked=192, proporti
             module.save_pretrained(output_dir / name)
     torch.save(heads.state_dict(), output_dir / "heads.pt")
     return finished
+
+
+def grow_vocabulary(output_dir):
+    """Write `output_dir`'s tokenizer and text encoders anew with every word of the world.
+
+    What they know stays; new words begin at random, as all do, and stage "base" trains them. The stage's checkpoint
+    goes: it belongs to the old vocabulary.
+    """
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        size = len(write_tokenizer(folder))
+        models = build_text_encoders(size)
+        start_text_encoders(models, CLIPTokenizer.from_pretrained(folder), output_dir)
+    for name, model in zip(("text_encoder", "text_encoder_2"), models):
+        model.eval().save_pretrained(output_dir / name)
+    write_tokenizer(output_dir / "tokenizer")
+    (output_dir / "checkpoint.pt").unlink(missing_ok=True)
+    return True
