@@ -10,34 +10,30 @@ through the autoencoder. All training is on characters that training may see, al
 import argparse
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from PIL import Image
 from transformers import CLIPVisionModelWithProjection
 
 from relationbooth_pipeline import LocalImageEncoder
 from relationbooth_pipeline.relation_files import whole_file
+from relationbooth_pipeline.relation_image_encoder import grid_boxes, pool_regions
 from relationbooth_pipeline.relation_images import clip_pixels
 from relationbooth_pipeline.relation_loaders import load_model
 
 from ..stages.attributes import ATTRIBUTES, FINE_ATTRIBUTES, VISUAL_ATTRIBUTES, attribute_targets
-from ..stages.autoencoder import psnr, reconstruct
+from ..stages.autoencoder import reconstruct
 from ..stages.image_prompts import image_prompt
-from ..stages.training_loop import Trainer, TrainingPlan
-from ..world.identities import GLYPHS, PUPILS, named_character, with_random_details
+from ..world.identities import GLYPHS, PUPILS, named_character
 from ..world.pictures import contact_sheet, to_pictures, to_tensor
 from ..world.proportions import EDITIONS, SDXL
-from ..world.rendering import BACKGROUNDS, render
-from ..world.splits import held_out_characters, training_character
-from .judges import Judge, crop_boxes, disturb, with_margin
 from .probes import best_reading, wilson_interval
+from .round_trip import JUDGE_PLAN, WORLD, draw_characters, judged_rows, nearest_renders
 
-WORLD = EDITIONS[2]
-ACTIONS = ("standing", "waving", "jumping")  # one figure, so that whatever cannot be read is not merely hidden
 # Least (or most) share of right readings, per cent, for every attribute of the kind.
 AIMS = {
     ("image tokens", "coarse"): (">=", 90),
@@ -45,94 +41,40 @@ AIMS = {
     ("local tokens, distilled, 4x4", "fine"): (">=", 85),
     ("after the autoencoder", "fine"): (">=", 90),
 }
-JUDGE_PLAN = TrainingPlan(max_train_steps=450, muon_learning_rate=0.02, constant_share=0.5, sample_steps=10_000)
+GRIDS = (WORLD.local_grid, 2 * WORLD.local_grid)  # the partition of the paper, and a finer one
 BATCH = 50
 
 
-def draw_characters(count: int, held_out: bool, seed: int) -> list:
-    """Characters with random fine attributes."""
-    rng, unseen = random.Random(f"proportions {seed} {held_out}"), held_out_characters(fine=False)
-    if held_out:
-        return [with_random_details(rng.choice(unseen), rng) for _ in range(count)]
-    return [training_character(rng, 0.0, fine=True) for _ in range(count)]
-
-
 @torch.no_grad()
-def prompt_features(characters, encoders: dict, seed: int) -> dict[str, torch.Tensor]:
+def prompt_features(characters, tower, dense: dict[str, LocalImageEncoder], seed: int) -> dict[str, torch.Tensor]:
     """{row: (R, T, D)} of an image prompt of each character.
 
     Args:
-        encoders: {"image": vision tower, row name of local tokens: (LocalImageEncoder, grid)}.
+        tower: of the image tokens. dense: name → encoder of local tokens, which are pooled by each of GRIDS.
     """
-    found = {"image tokens": [], **{name: [] for name in encoders if name != "image"}}
-    rng = random.Random(f"prompts {seed}")
+    found, rng = {"image tokens": []}, random.Random(f"prompts {seed}")
     for start in range(0, len(characters), BATCH):
         images = [image_prompt(character, rng, size=WORLD.prompt) for character in characters[start : start + BATCH]]
-        tower, pixels = encoders["image"], clip_pixels(images, WORLD.clip_input, WORLD.prompt)
+        pixels = clip_pixels(images, WORLD.clip_input, WORLD.prompt)
         found["image tokens"].append(tower(pixels, output_hidden_states=True).hidden_states[-2])
         pixels = clip_pixels(images, WORLD.local_input, WORLD.prompt)
-        for name in found.keys() - {"image tokens"}:
-            encoder, grid = encoders[name]
-            found[name].append(encoder(pixels, grid=grid))
+        for name, encoder in dense.items():
+            features = encoder.dense_features(pixels)
+            for grid in GRIDS:
+                boxes = grid_boxes(grid).expand(len(images), -1, -1)
+                row = f"local tokens, {name}, {grid}x{grid}"
+                found.setdefault(row, []).append(pool_regions(features, boxes))
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-def probe_rows(encoders: dict, train_count: int, test_count: int, seed: int = 0) -> dict:
+def probe_rows(tower, dense: dict, train_count: int, test_count: int, seed: int = 0) -> dict:
     """{row: {attribute: (share of right readings, name of the best probe)}}."""
     drawn = [draw_characters(count, held, seed) for count, held in ((train_count, False), (test_count, True))]
-    features = [prompt_features(characters, encoders, seed + number) for number, characters in enumerate(drawn)]
+    features = [prompt_features(characters, tower, dense, seed + number) for number, characters in enumerate(drawn)]
     targets = [attribute_targets(characters, attributes=VISUAL_ATTRIBUTES) for characters in drawn]
     return {
         name: best_reading(features[0][name], targets[0], features[1][name], targets[1], seed) for name in features[0]
     }
-
-
-def draw_pictures(count: int, held_out: bool, seed: int) -> list:
-    """Annotated scenes of one character each."""
-    rng = random.Random(f"pictures {seed} {held_out}")
-    return [
-        render([character], rng.choice(ACTIONS), rng.choice(tuple(BACKGROUNDS)), rng, size=WORLD.picture)
-        for character in draw_characters(count, held_out, seed)
-    ]
-
-
-def judged_rows(vae, folder: Path, plan: TrainingPlan, pool: int, test_count: int, seed: int = 0) -> tuple[dict, float]:
-    """({"renders", "after the autoencoder": {attribute: (share, "judge")}}, PSNR in dB) by a judge of 64 px crops.
-
-    The judge learns from renders alone, a little blurred and noisy, and never sees the autoencoder's pictures.
-    """
-    torch.manual_seed(plan.seed)
-    judge = Judge({name: len(values) for name, values in VISUAL_ATTRIBUTES.items()})
-    trainer = Trainer({"judge": judge}, plan, folder)
-    scenes = draw_pictures(pool, False, seed)
-
-    def crops(chosen, images, rng=None):
-        boxes = torch.stack([torch.from_numpy(scene.boxes[0]) for scene in chosen])
-        if rng is not None:
-            boxes = boxes + torch.tensor([[rng.uniform(-0.03, 0.03) for _ in range(4)] for _ in chosen])
-        return crop_boxes(images, with_margin(boxes))
-
-    def targets_of(chosen):
-        return attribute_targets([scene.characters[0] for scene in chosen], attributes=VISUAL_ATTRIBUTES)
-
-    def loss_of(step, rng):
-        chosen = rng.sample(scenes, 40)
-        images = disturb(to_tensor([scene.image for scene in chosen]), rng)
-        answers, targets = judge(crops(chosen, images, rng)), targets_of(chosen)
-        return sum(F.cross_entropy(answers[name], targets[name]) for name in targets), {}
-
-    trainer.run(loss_of)
-    judge.eval()
-    unseen = draw_pictures(test_count, True, seed)
-    clean, targets = to_tensor([scene.image for scene in unseen]), targets_of(unseen)
-    with torch.no_grad():
-        pictures = {"renders": clean, "after the autoencoder": reconstruct(vae, clean)}
-        answers = {name: judge(crops(unseen, images)) for name, images in pictures.items()}
-    rows = {
-        row: {n: ((found[n].argmax(-1) == targets[n]).double().mean().item(), "judge") for n in VISUAL_ATTRIBUTES}
-        for row, found in answers.items()
-    }
-    return rows, psnr(clean, pictures["after the autoencoder"])
 
 
 def verdicts(rows: dict) -> list[str]:
@@ -153,7 +95,11 @@ def table(rows: dict, count: int) -> str:
     lines = ["| read from | " + " | ".join(VISUAL_ATTRIBUTES) + " |", "|---" * (1 + len(VISUAL_ATTRIBUTES)) + "|"]
     for row, found in rows.items():
         cells = []
-        for share, reader in found.values():
+        for name in VISUAL_ATTRIBUTES:
+            if name not in found:
+                cells.append("")
+                continue
+            share, reader = found[name]
             low, high = wilson_interval(share, count)
             cells.append(f"{100 * share:.1f} [{100 * low:.0f}, {100 * high:.0f}] {reader}")
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
@@ -206,16 +152,16 @@ def main(arguments=None):
     for folder in (plain, dense, root / "vae" / "model"):
         if not folder.is_dir():
             raise ValueError(f"`--output_dir` must hold {folder.relative_to(root)}, `{root}` does not. Train it first.")
-    encoders = {"image": load_model(CLIPVisionModelWithProjection, plain, dtype=torch.float32).eval()}
-    for name, folder in (("distilled", dense), ("undistilled", plain)):
-        local = load_model(LocalImageEncoder, folder, dtype=torch.float32).eval()
-        for grid in (WORLD.local_grid, 2 * WORLD.local_grid):
-            encoders[f"local tokens, {name}, {grid}x{grid}"] = (local, grid)
+    tower = load_model(CLIPVisionModelWithProjection, plain, dtype=torch.float32).eval()
+    towers = {
+        name: load_model(LocalImageEncoder, folder, dtype=torch.float32).eval()
+        for name, folder in (("distilled", dense), ("undistilled", plain))
+    }
     vae = AutoencoderKL.from_pretrained(root / "vae" / "model").eval()
-    rows = probe_rows(encoders, given.train_count, given.count)
-    plan = TrainingPlan(**{**JUDGE_PLAN.__dict__, "max_train_steps": given.judge_steps})
+    rows = probe_rows(tower, towers, given.train_count, given.count)
+    plan = replace(JUDGE_PLAN, max_train_steps=given.judge_steps)
     judged, decibel = judged_rows(vae, root / "proportions", plan, given.judge_pool, given.count)
-    rows |= judged
+    rows |= {**judged, "after the autoencoder, nearest render": nearest_renders(vae, given.count)}
     identity_sheet(root / "proportions" / "identities.jpg", vae)
     with whole_file(root / "proportions" / "proportions.json") as path:
         path.write_text(json.dumps({"rows": rows, "count": given.count, "psnr": decibel}, indent=1), encoding="utf-8")
