@@ -6,6 +6,7 @@ embedding, which distillation compares, and of both texts' pooled outputs.
 """
 
 import random
+import shutil
 import tempfile
 
 import torch
@@ -202,6 +203,7 @@ def grow_vocabulary(output_dir):
         start_text_encoders(models, CLIPTokenizer.from_pretrained(folder), output_dir)
     for name, model in zip(("text_encoder", "text_encoder_2"), models):
         model.eval().save_pretrained(output_dir / name)
+    shutil.rmtree(output_dir / "tokenizer")  # what it holds would be loaded instead of the new words
     write_tokenizer(output_dir / "tokenizer")
     (output_dir / "checkpoint.pt").unlink(missing_ok=True)
     return True
