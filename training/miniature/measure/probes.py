@@ -39,8 +39,11 @@ def ridge_scores(train: torch.Tensor, answers: torch.Tensor, test: torch.Tensor,
     return (test @ train.T) @ dual + mean
 
 
-def linear_reading(train, train_targets, test, test_targets) -> dict[str, float]:
-    """{attribute: share right} of one ridge regression for each; the penalty is chosen on a part of `train`."""
+def linear_reading(train, train_targets, test, test_targets) -> dict[str, tuple[float, float]]:
+    """{attribute: shares right on a part of `train` and on `test`} of one ridge regression for each.
+
+    The penalty is the one that reads that part best.
+    """
     train, test = standardised(train, test)
     split = int(len(train) * (1 - VALIDATION_SHARE))
     result = {}
@@ -50,10 +53,11 @@ def linear_reading(train, train_targets, test, test_targets) -> dict[str, float]
         def share(fitted, given, asked, truth, penalty):
             return (ridge_scores(fitted, given, asked, penalty).argmax(-1) == truth).double().mean().item()
 
-        penalty = max(
-            PENALTIES, key=lambda value: share(train[:split], answers[:split], train[split:], target[split:], value)
-        )
-        result[name] = share(train, answers, test, test_targets[name], penalty)
+        tried = [
+            (share(train[:split], answers[:split], train[split:], target[split:], value), value) for value in PENALTIES
+        ]
+        validation, penalty = max(tried, key=lambda pair: pair[0])
+        result[name] = validation, share(train, answers, test, test_targets[name], penalty)
     return result
 
 
@@ -74,8 +78,8 @@ class AttentiveProbe(nn.Module):
         return {name: reading(read[:, number]) for number, (name, reading) in enumerate(self.readings.items())}
 
 
-def attentive_reading(train, train_targets, test, test_targets, seed: int = 0) -> dict[str, float]:
-    """{attribute: share right} of an `AttentiveProbe`, at the epoch that read a part of `train` best."""
+def attentive_reading(train, train_targets, test, test_targets, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """{attribute: shares right on a part of `train` and on `test`} of an `AttentiveProbe`, at that part's best epoch."""
     torch.manual_seed(seed)
     flat = (values.flatten(0, 1) for values in (train, test))
     train, test = (v.view(s) for v, s in zip(standardised(*flat), (train.shape, test.shape)))
@@ -104,12 +108,12 @@ def attentive_reading(train, train_targets, test, test_targets, seed: int = 0) -
         found = shares(test, test_targets)
         for name, value in validation.items():
             if value >= best[name]:
-                best[name], result[name] = value, found[name]
+                best[name], result[name] = value, (value, found[name])
     return result
 
 
 def best_reading(train, train_targets, test, test_targets, seed: int = 0) -> dict[str, tuple[float, str]]:
-    """{attribute: (share right, probe)} by whichever probe reads the attribute best.
+    """{attribute: (share right of `test`, probe)} by whichever probe reads the attribute best in a part of `train`.
 
     The best one counts on both sides: what image tokens hide from a linear probe, attention might still find.
 
@@ -121,7 +125,8 @@ def best_reading(train, train_targets, test, test_targets, seed: int = 0) -> dic
         "pooled": linear_reading(pooled(train), train_targets, pooled(test), test_targets),
         "attentive": attentive_reading(train, train_targets, test, test_targets, seed),
     }
-    return {name: max((found[name], reader) for reader, found in readings.items()) for name in train_targets}
+    best = {name: max(readings, key=lambda reader: readings[reader][name][0]) for name in train_targets}
+    return {name: (readings[reader][name][1], reader) for name, reader in best.items()}
 
 
 def wilson_interval(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
