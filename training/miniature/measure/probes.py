@@ -79,7 +79,7 @@ class AttentiveProbe(nn.Module):
 
 
 def attentive_reading(train, train_targets, test, test_targets, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """{attribute: shares right on a part of `train` and on `test`} of an `AttentiveProbe`, at that part's best epoch."""
+    """As `linear_reading`, of an `AttentiveProbe` at its best epoch."""
     torch.manual_seed(seed)
     flat = (values.flatten(0, 1) for values in (train, test))
     train, test = (v.view(s) for v, s in zip(standardised(*flat), (train.shape, test.shape)))
