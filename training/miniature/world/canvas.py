@@ -73,10 +73,27 @@ class Canvas:
         finally:
             self._owner, self._part = before
 
+    def _surfaces(self):
+        return [surface.getCanvas() for surface in (self._picture, self._parts) if surface is not None]
+
+    @contextlib.contextmanager
+    def transformed(self, *matrices):
+        """Drawing inside is moved by 3 x 3 `skia.Matrix`es, the last of them first; none leaves it as it is."""
+        surfaces = self._surfaces()
+        for surface in surfaces:
+            surface.save()
+            for matrix in matrices:
+                surface.concat(matrix)
+        try:
+            yield
+        finally:
+            for surface in surfaces:
+                surface.restore()
+
     @contextlib.contextmanager
     def clipped(self, path):
         """Drawing inside only reaches the pixels of `path`."""
-        surfaces = [surface.getCanvas() for surface in (self._picture, self._parts) if surface is not None]
+        surfaces = self._surfaces()
         for surface in surfaces:
             surface.save()
             surface.clipPath(path, doAntiAlias=surface is surfaces[0])

@@ -3,7 +3,7 @@
 import math
 
 from .canvas import curve, ellipse, mix, polygon, rectangle
-from .skeletons import HEAD_RADIUS, SIDES
+from .poses.skeletons import HEAD_RADIUS, SIDES
 
 INNER_EAR, NOSE_PINK, INK, WHITE = (250, 170, 182), (235, 90, 120), (28, 22, 30), (255, 255, 255)
 BEAK, BEAK_OUTLINE, CHEEK = (250, 160, 30), (140, 75, 10), (250, 140, 140)
@@ -141,3 +141,11 @@ def _face(canvas, species, palette, centers, y, r, yaw, outline):
         canvas.stroke(curve((mouth_x - 0.75 * r, y - 0.25 * r), *ends), line, 0.11 * r)
         for side in SIDES:
             canvas.fill(ellipse(skull_x + (side * 0.85 + yaw * 0.2) * r, y - 0.05 * r, 0.15 * r, 0.11 * r), CHEEK)
+
+
+def close_eyes(canvas, palette, eyes, r):
+    """Lids over the eyes of a sleeper: a little larger than the whites and their line."""
+    for x, y in eyes.values():
+        canvas.fill(ellipse(x, y, 0.27 * r, 0.31 * r), palette.body)
+        lashes = [(x, y + 0.22 * r), (x + 0.24 * r, y)]
+        canvas.stroke(curve((x - 0.24 * r, y), *lashes), palette.outline, 0.085 * r)
