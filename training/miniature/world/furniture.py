@@ -56,12 +56,12 @@ def _stove(canvas):
     canvas.fill(rectangle(-0.09, 0.02, 0.11, 0.05), (250, 150, 40))
     for x in (-0.12, 0.0, 0.12):
         canvas.fill(ellipse(x, 0.175, 0.024, 0.024), (220, 50, 40))
-    for x in (-0.06, 0.01, 0.08):
-        flame = polygon([(x - 0.035, 0.225), (x, 0.30), (x + 0.035, 0.225)])
+    for x in (-0.09, 0.01, 0.11):
+        flame = polygon([(x - 0.04, 0.225), (x, 0.32), (x + 0.04, 0.225)])
         canvas.shape(flame, (250, 150, 30), (220, 60, 20), 0.006)
-    canvas.union([(line((-0.08, 0.32), (-0.26, 0.34)), 0.036)], INK, STEEL, 0.008)
-    pan = polygon([(-0.14, 0.345), (0.18, 0.345), (0.14, 0.275), (-0.10, 0.275)])
-    canvas.shape(pan, (64, 64, 74), STEEL, 0.010)
+    canvas.union([(line((-0.10, 0.36), (-0.30, 0.38)), 0.045)], INK, STEEL, 0.010)
+    pan = polygon([(-0.20, 0.40), (0.22, 0.40), (0.17, 0.29), (-0.15, 0.29)])
+    canvas.shape(pan, (64, 64, 74), STEEL, 0.012)
 
 
 def _piano_lid(canvas):
@@ -92,7 +92,7 @@ def _wheel(canvas, x, y, radius, width, hub):
 
 
 def _bicycle(canvas):
-    """Faces east; its saddle is at (-0.06, 0.13), its handlebar at (0.25, 0.28), its pedals at (0.04, -0.10)."""
+    """Faces east; its saddle is at (-0.06, 0.13), its grips at (0.30, 0.34), its pedals at (0.04, -0.10)."""
     for x in (-0.34, 0.36):
         for end in ((0, 0.17), (0.147, 0.085), (0.147, -0.085)):
             spoke = line((x - end[0], -0.06 - end[1]), (x + end[0], -0.06 + end[1]))
@@ -100,27 +100,27 @@ def _bicycle(canvas):
         _wheel(canvas, x, -0.06, 0.18, 0.04, 0.025)
     crank, saddle, head = (0.04, -0.10), (-0.06, 0.10), (0.26, 0.13)
     bars = [line(saddle, crank, head, saddle), line((-0.34, -0.06), crank), line((-0.34, -0.06), saddle)]
-    bars.append(line((0.24, 0.24), (0.36, -0.06)))
+    bars.append(line((0.25, 0.28), (0.36, -0.06)))
     canvas.union([(bar, 0.032) for bar in bars], (232, 30, 60), (100, 5, 20), 0.011)
-    canvas.union([(line((0.24, 0.24), (0.21, 0.28), (0.29, 0.29)), 0.032)], INK, STEEL, 0.008)
+    canvas.union([(line((0.25, 0.28), (0.25, 0.34), (0.33, 0.34)), 0.032)], INK, STEEL, 0.008)
     canvas.shape(ellipse(crank[0], crank[1], 0.045, 0.045), STEEL, INK, 0.010)
     canvas.union([(line((-0.14, 0.125), (0.02, 0.125)), 0.045)], INK, STEEL, 0.008)
 
 
 def _motorbike(canvas):
-    """Faces east; its seat is at y = 0.12, its handlebar at (0.25, 0.28)."""
+    """Faces east; its seat is at y = 0.12, its grips at (0.30, 0.34)."""
     for x in (-0.36, 0.38):
         _wheel(canvas, x, -0.08, 0.135, 0.09, 0.05)
     blue, dark = (40, 70, 190), (14, 22, 80)
     for x, y, radius in ((-0.66, -0.12, 0.05), (-0.58, -0.08, 0.035)):
         canvas.shape(ellipse(x, y, radius, radius * 0.85), (232, 232, 236), (150, 150, 158), 0.008)
-    canvas.union([(line((0.22, 0.28), (0.38, -0.08)), 0.04)], STEEL, INK, 0.010)
+    canvas.union([(line((0.24, 0.32), (0.38, -0.08)), 0.04)], STEEL, INK, 0.010)
     canvas.shape(_rounded(-0.14, -0.16, 0.16, 0.04, 0.05), (120, 124, 134), INK, 0.012)
     body = [(-0.42, 0.16), (-0.10, 0.04), (0.06, 0.06), (0.14, 0.17), (0.27, 0.15), (0.24, 0.0), (0.04, -0.06), (-0.22, 0.0)]
     canvas.union([(polygon(body), 0.0)], blue, dark, LINE)
     canvas.union([(line((-0.50, -0.14), (0.02, -0.15)), 0.05)], STEEL, INK, 0.010)
     canvas.union([(line((-0.24, 0.10), (0.02, 0.09)), 0.055)], INK, STEEL, 0.006)
-    canvas.union([(line((0.24, 0.24), (0.19, 0.29), (0.28, 0.31)), 0.034)], INK, STEEL, 0.008)
+    canvas.union([(line((0.26, 0.27), (0.25, 0.34), (0.33, 0.35)), 0.034)], INK, STEEL, 0.008)
     canvas.shape(ellipse(0.33, 0.17, 0.055, 0.06), (255, 232, 110), INK, 0.012)
 
 
@@ -169,27 +169,34 @@ def _hammock_front(canvas):
 
 
 def _chess_table(canvas):
-    """The board is at y = 0.22 to 0.36, tilted towards the viewer; five pieces stand on it."""
-    canvas.union([(line((0, 0.2), (0, 0.0)), 0.06), (line((-0.10, 0.0), (0.10, 0.0)), 0.04)], WOOD, WOOD_LINE, LINE)
-    near, far, low, high, count = 0.27, 0.20, 0.20, 0.37, 5
+    """A table before its players; the board is at y = 0.12 to 0.34, tilted towards the viewer, and has pieces on it."""
+    canvas.union([(line((0, 0.1), (0, -0.03)), 0.09), (line((-0.13, -0.03), (0.13, -0.03)), 0.05)], WOOD, WOOD_LINE, LINE)
+    near, far, low, high, count = 0.34, 0.25, 0.11, 0.33, 4
 
     def at(column, row):
         half = near + (far - near) * row / count
         return (2 * column / count - 1) * half, low + (high - low) * row / count
 
-    canvas.shape(polygon([at(0, 0), at(count, 0), at(count, count), at(0, count)]), WHITE, WOOD_LINE, 0.03)
+    rim = [at(-0.2, -0.25), at(count + 0.2, -0.25), at(count + 0.2, count + 0.15), at(-0.2, count + 0.15)]
+    canvas.shape(polygon(rim), WOOD, WOOD_LINE, LINE)
     for column in range(count):
         for row in range(count):
             square = [at(column + dx, row + dy) for dx, dy in ((0, 0), (1, 0), (1, 1), (0, 1))]
             canvas.fill(polygon(square), (70, 66, 74) if (column + row) % 2 else (244, 232, 206))
-    for x, y, crown, color, edge in (
-        (-0.12, 0.29, 1, WHITE, INK), (-0.17, 0.24, 0, WHITE, INK), (0.13, 0.29, 1, INK, WHITE),
-        (0.18, 0.23, 0, INK, WHITE), (0.02, 0.25, 0, WHITE, INK),
+    for column, row, crown, color, edge in (
+        (1.2, 2.8, 1, WHITE, INK), (2.9, 2.8, 1, INK, WHITE), (0.9, 0.8, 0, WHITE, INK), (2.9, 0.8, 0, INK, WHITE),
+        (1.9, 1.6, 0, WHITE, INK),
     ):  # fmt: skip
-        piece = [(polygon([(x - 0.035, y), (x, y + 0.09), (x + 0.035, y)]), 0.0), (ellipse(x, y + 0.085, 0.026, 0.026), 0.0)]
-        if crown:
-            piece += [(line((x, y + 0.10), (x, y + 0.16)), 0.018), (line((x - 0.025, y + 0.135), (x + 0.025, y + 0.135)), 0.018)]
-        canvas.union(piece, color, edge, 0.009)
+        _chess_piece(canvas, *at(column, row), crown, color, edge)
+
+
+def _chess_piece(canvas, x, y, crown, color, edge):
+    """A pawn that stands at (x, y), or a king."""
+    top = y + 0.10
+    piece = [(polygon([(x - 0.045, y), (x, top), (x + 0.045, y)]), 0.0), (ellipse(x, top, 0.034, 0.034), 0.0)]
+    if crown:
+        piece += [(line((x, top), (x, top + 0.09)), 0.024), (line((x - 0.03, top + 0.06), (x + 0.03, top + 0.06)), 0.024)]
+    canvas.union(piece, color, edge, 0.011)
 
 
 def _ring(canvas):

@@ -74,7 +74,7 @@ def _notes(canvas):
 def _barbell(canvas):
     canvas.union([(line((-0.5, 0), (0.5, 0)), 0.034)], STEEL, INK, LINE)
     for side in SIDES:
-        for x, half in ((0.40, 0.125), (0.465, 0.175)):
+        for x, half in ((0.41, 0.15), (0.475, 0.215)):
             disc = skia.Path()
             disc.addRoundRect(skia.Rect.MakeLTRB(side * x - 0.03, -half, side * x + 0.03, half), 0.02, 0.02)
             canvas.shape(disc, (58, 58, 70), (170, 174, 186), 0.010)
@@ -119,9 +119,9 @@ def _hoop(canvas):
 
 def _foil(canvas):
     """The hand is at the origin, the blade along x."""
-    canvas.union([(line((-0.05, 0), (0.50, 0)), 0.018)], STEEL, INK, 0.011)
-    canvas.shape(ellipse(0.07, 0, 0.03, 0.075), GOLD, (110, 70, 5), 0.012)
-    canvas.fill(ellipse(0.50, 0, 0.025, 0.025), (220, 40, 40))
+    canvas.union([(line((-0.06, 0), (0.52, 0)), 0.026)], STEEL, INK, 0.012)
+    canvas.shape(ellipse(0.075, 0, 0.035, 0.09), GOLD, (110, 70, 5), 0.012)
+    canvas.fill(ellipse(0.52, 0, 0.028, 0.028), (220, 40, 40))
 
 
 def _burst(canvas):

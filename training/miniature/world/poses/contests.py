@@ -16,11 +16,11 @@ def _facing(rng, low, high):
 
 
 def playing_chess(size, rng, heights):
-    west, east = pair = couple(size, rng, _smaller(heights, 0.84), rng.uniform(0.43, 0.46), _facing(rng, 0.4, 0.65))
+    west, east = pair = couple(size, rng, _smaller(heights, 0.90), rng.uniform(0.39, 0.42), _facing(rng, 0.4, 0.65))
     busy = rng.randrange(2)
     for (figure, inner), skeleton in zip(INNER, pair):
         skeleton.base = (skeleton.base[0], skeleton.base[1] - 0.06 * skeleton.height)
-        hand = (inner * 0.30, 0.36) if figure == busy else (inner * 0.20, 0.22)
+        hand = (inner * 0.28, 0.34) if figure == busy else (inner * 0.17, 0.16)
         reach(skeleton, {inner: jittered(rng, *hand), -inner: (-inner * 0.20, 0.20)})
         step(skeleton, {side: ((inner * 0.13, 0.14), (inner * 0.13 + side * 0.02, 0.0)) for side in (WEST, EAST)})
     (x, y), height = middle(west, east)
@@ -31,21 +31,21 @@ def playing_chess(size, rng, heights):
 
 
 def fencing(size, rng, heights):
-    west, east = pair = couple(size, rng, _smaller(heights, 0.86), rng.uniform(0.43, 0.46), _facing(rng, 0.5, 0.75))
+    west, east = pair = couple(size, rng, _smaller(heights, 0.89), rng.uniform(0.40, 0.43), _facing(rng, 0.5, 0.75))
     order = []
     for (figure, inner), skeleton in zip(INNER, pair):
-        reach(skeleton, {inner: jittered(rng, inner * 0.27, 0.36), -inner: (-inner * 0.31, 0.60)})
+        reach(skeleton, {inner: jittered(rng, inner * 0.27, 0.36), -inner: (-inner * 0.27, 0.60)})
         knee, foot = (inner * 0.17, 0.12), (inner * 0.23, 0.045)
         step(skeleton, {inner: (knee, foot), -inner: ((-inner * 0.12, 0.11), (-inner * 0.19, 0.045))})
         order += steps((figure, (*BODY, ARMS[-inner], "head")))
     for (figure, inner), skeleton in zip(INNER, pair):
         hand = skeleton.joints[("hand", inner)]
-        order += [prop_of("foil", skeleton, inner, hand, rng.uniform(38, 50)), (figure, ARMS[inner])]
+        order += [prop_of("foil", skeleton, inner, hand, rng.uniform(52, 62)), (figure, ARMS[inner])]
     return Pose([west, east], order)
 
 
 def playing_basketball(size, rng, heights):
-    west, east = pair = couple(size, rng, _smaller(heights, 0.80), rng.uniform(0.37, 0.40), _facing(rng, 0.2, 0.4))
+    west, east = pair = couple(size, rng, _smaller(heights, 0.86), rng.uniform(0.37, 0.40), _facing(rng, 0.2, 0.4))
     join_hands(west, east, rng.uniform(0.66, 0.70))
     for (_, inner), skeleton in zip(INNER, pair):
         reach(skeleton, {-inner: jittered(rng, -inner * 0.32, 0.34)})
@@ -60,7 +60,7 @@ def playing_basketball(size, rng, heights):
 
 def wrestling(size, rng, heights):
     west, east = pair = couple(
-        size, rng, _smaller(heights, 0.88), rng.uniform(0.33, 0.35), _facing(rng, 0.5, 0.75), (0.05, -0.05)
+        size, rng, _smaller(heights, 0.93), rng.uniform(0.33, 0.35), _facing(rng, 0.5, 0.75), (0.05, -0.05)
     )
     for (figure, inner), skeleton in zip(INNER, pair):
         other = pair[1 - figure]
@@ -75,7 +75,7 @@ def wrestling(size, rng, heights):
 
 
 def fighting(size, rng, heights):
-    west, east = pair = couple(size, rng, _smaller(heights, 0.88), rng.uniform(0.40, 0.43), _facing(rng, 0.45, 0.7))
+    west, east = pair = couple(size, rng, _smaller(heights, 0.92), rng.uniform(0.39, 0.41), _facing(rng, 0.45, 0.7))
     hitting = rng.randrange(2)
     for (figure, inner), skeleton in zip(INNER, pair):
         fist = (inner * 0.33, 0.47) if figure == hitting else (inner * 0.26, 0.40)
@@ -93,15 +93,15 @@ def fighting(size, rng, heights):
 
 def sitting_back_to_back(size, rng, heights):
     yaws = -rng.uniform(0.75, 0.95), rng.uniform(0.75, 0.95)
-    west, east = pair = couple(size, rng, _smaller(heights, 0.94), rng.uniform(0.215, 0.235), yaws, (0.015, -0.015))
+    west, east = pair = couple(size, rng, _smaller(heights, 0.94), rng.uniform(0.24, 0.26), yaws, (0.015, -0.015))
     order = []
     for (figure, inner), skeleton in zip(INNER, pair):
         outer = -inner
-        skeleton.base = (skeleton.base[0], skeleton.base[1] + 0.01 * skeleton.height)
-        step(skeleton, {outer: ((outer * 0.20, 0.25), (outer * 0.30, 0.09)), inner: ((outer * 0.24, 0.22), (outer * 0.36, 0.09))})
-        reach(skeleton, {side: (outer * 0.22, 0.27) for side in (WEST, EAST)})
-        order += steps((figure, ("tail", LEGS[outer], "torso", LEGS[inner])))
+        skeleton.base = (skeleton.base[0], skeleton.base[1] + 0.05 * skeleton.height)
+        step(skeleton, {outer: ((outer * 0.20, 0.22), (outer * 0.28, 0.11)), inner: ((outer * 0.22, 0.16), (outer * 0.36, 0.10))})
+        reach(skeleton, {outer: jittered(rng, outer * 0.26, 0.25), inner: (inner * 0.07, 0.10)})
+        order += steps((figure, ("tail", LEGS[outer], ARMS[outer], "torso", LEGS[inner])))
     (x, y), height = middle(west, east)
-    hill = Prop("hill", (x, y - 0.10 * height), height)
-    order += steps((0, ("head",)), (1, ("head",)), (0, ("west_arm", "east_arm")), (1, ("west_arm", "east_arm")))
+    hill = Prop("hill", (x, y - 0.12 * height), height)
+    order += steps((0, ("head",)), (1, ("head",)), (0, ("east_arm",)), (1, ("west_arm",)))
     return Pose([west, east], [hill, *order])

@@ -34,10 +34,10 @@ def eating_dinner(size, rng, heights):
 
 def cooking_lunch(size, rng, heights):
     skeleton, facing = with_thing(size, rng, heights, 0.90, (0.2, 0.5), aside=0.14)
-    reach(skeleton, {facing: (facing * 0.25, 0.34), -facing: (-facing * 0.27, 0.30)})
+    reach(skeleton, {facing: (facing * 0.23, 0.37), -facing: (-facing * 0.27, 0.30)})
     order = steps((0, (*BODY, "head")))
     order += [prop_of("stove", skeleton, facing, (facing * 0.47, 0.0))]
-    egg = jittered(rng, facing * 0.49, 0.50, by=0.03)
+    egg = jittered(rng, facing * 0.49, 0.58, by=0.03)
     order += [prop_of("fried_egg", skeleton, facing, egg, rng.uniform(-15, 15)), *steps((0, *BOTH_ARMS))]
     return Pose([skeleton], order)
 
@@ -89,7 +89,7 @@ def dancing_alone(size, rng, heights):
     skeleton.turn = facing * rng.uniform(4, 9)
     reach(skeleton, {facing: jittered(rng, facing * 0.35, 0.70), -facing: jittered(rng, -facing * 0.30, 0.22)})
     hip = skeleton.joints[("hip", -facing)]
-    step(skeleton, {-facing: ((hip[0] - facing * 0.09, 0.13), (hip[0] - facing * 0.17, 0.10))})
+    step(skeleton, {-facing: ((hip[0] - facing * 0.07, 0.12), (hip[0] - facing * 0.16, 0.06))})
     ball = Prop("disco_ball", (size * (0.5 - facing * rng.uniform(0.28, 0.32)), 0.16 * size), 0.7 * size)
     floor = Prop("dance_floor", skeleton.base, skeleton.height)
     order = [floor, ball, *steps((0, (*BODY, "head", "west_arm", "east_arm")))]

@@ -17,24 +17,24 @@ def _astride(skeleton, facing, thing, near_foot, far_foot, handle):
 
 
 def riding_bike(size, rng, heights):
-    skeleton, facing = with_thing(size, rng, heights, 0.78, (0.55, 0.8), raised=0.26, lean=0.03)
+    skeleton, facing = with_thing(size, rng, heights, 0.82, (0.45, 0.7), raised=0.26, lean=0.03)
     near, far = jittered(rng, 0.02, 0.09, by=0.02)
     return _astride(
-        skeleton, facing, "bicycle", ((0.12, 0.06), (near, -0.13)), ((0.15, 0.10), (far, -0.06)), (0.25, 0.30)
+        skeleton, facing, "bicycle", ((0.16, 0.05), (near, -0.13)), ((0.15, 0.10), (far, -0.06)), (0.31, 0.35)
     )
 
 
 def riding_motorbike(size, rng, heights):
-    skeleton, facing = with_thing(size, rng, heights, 0.78, (0.55, 0.8), raised=0.27, lean=0.03)
+    skeleton, facing = with_thing(size, rng, heights, 0.82, (0.45, 0.7), raised=0.27, lean=0.03)
     return _astride(
-        skeleton, facing, "motorbike", ((0.12, 0.08), (0.08, -0.08)), ((0.16, 0.08), (0.16, -0.08)), (0.24, 0.31)
+        skeleton, facing, "motorbike", ((0.16, 0.06), (0.09, -0.08)), ((0.16, 0.08), (0.16, -0.08)), (0.31, 0.35)
     )
 
 
 def riding_horse(size, rng, heights):
-    skeleton, facing = with_thing(size, rng, heights, 0.74, (0.4, 0.65), raised=0.37, aside=0.04)
+    skeleton, facing = with_thing(size, rng, heights, 0.76, (0.4, 0.65), raised=0.37, aside=0.04)
     return _astride(
-        skeleton, facing, "horse", ((0.02, 0.06), (0.03, -0.10)), ((0.08, 0.06), (0.10, -0.05)), (0.25, 0.24)
+        skeleton, facing, "horse", ((0.02, 0.06), (0.03, -0.10)), ((0.08, 0.06), (0.10, -0.05)), (0.28, 0.30)
     )
 
 
@@ -57,10 +57,12 @@ def skiing(size, rng, heights):
 
 
 def playing_soccer(size, rng, heights):
-    skeleton, facing = with_thing(size, rng, heights, 0.90, (0.25, 0.5), aside=0.10, lean=-0.03)
-    reach(skeleton, {facing: jittered(rng, facing * 0.30, 0.28), -facing: jittered(rng, -facing * 0.33, 0.50)})
+    skeleton, facing = with_thing(size, rng, heights, 0.90, (0.25, 0.5), aside=0.06, lean=-0.03)
+    skeleton.turn = -facing * rng.uniform(4, 10)
+    reach(skeleton, {facing: jittered(rng, facing * 0.31, 0.50), -facing: jittered(rng, -facing * 0.32, 0.30)})
     hip = skeleton.joints[("hip", facing)]
-    step(skeleton, {facing: ((hip[0] + facing * 0.11, 0.14), (hip[0] + facing * 0.22, 0.13))})
-    ball = prop_of("football", skeleton, at=jittered(rng, facing * 0.50, 0.17, by=0.03), degrees=rng.uniform(0, 72))
-    shadow = Prop("shadow", skeleton.to_pixels((ball.at[0] * 0 + facing * 0.50, 0.0)), 0.10 * skeleton.height)
+    step(skeleton, {facing: ((hip[0] + facing * 0.11, 0.11), (hip[0] + facing * 0.23, 0.07))})
+    x, y = jittered(rng, facing * 0.52, 0.20, by=0.03)
+    ball = Prop("football", skeleton.to_pixels((x, y)), skeleton.height, degrees=rng.uniform(0, 72))
+    shadow = Prop("shadow", skeleton.to_pixels((x, 0.0)), 0.10 * skeleton.height)
     return Pose([skeleton], [shadow, *steps((0, (*BODY, "head", "west_arm", "east_arm"))), ball])
