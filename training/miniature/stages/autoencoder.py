@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from ..world.pictures import contact_sheet, to_pictures, to_tensor
-from ..world.poses import POSES, RELATIONS
+from ..world.poses import RELATIONS
 from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, render
-from ..world.splits import training_character
+from ..world.splits import known_poses, training_character
 from .training_loop import Trainer, TrainingPlan
 
 CROP = 64  # pixels; small crops give three times the steps, whole images come in the last part
@@ -39,7 +39,7 @@ def random_image(rng, unnamed_color_share=0.6):
 
     All poses, also those that base and adapter never see: like SDXL's, this autoencoder is to hold whatever is drawn.
     """
-    pose = rng.choice(tuple(POSES))
+    pose = rng.choice(known_poses())
     characters = [training_character(rng, unnamed_color_share) for _ in range(2 if pose in RELATIONS else 1)]
     return render(characters, pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False).image
 

@@ -47,6 +47,18 @@ def rectangle(left, top, right, bottom):
     return path
 
 
+def line(*points):
+    """Path through `points`, each (x, y), to be stroked."""
+    return polygon(points, closed=False)
+
+
+def rounded(left, top, right, bottom, radius):
+    """Path of an axis-aligned rectangle with round corners."""
+    path = skia.Path()
+    path.addRoundRect(skia.Rect.MakeLTRB(left, top, right, bottom), radius, radius)
+    return path
+
+
 class Canvas:
     """Two surfaces of the same size: the antialiased picture, and the identities of its pixels.
 

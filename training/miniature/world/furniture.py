@@ -1,38 +1,28 @@
-"""Large things: what characters sit on, sit at, ride, lie in or stand on. Units and axes as in `props.py`."""
+"""Large things: what characters sit on, sit at, lie in or stand on. Units and axes as in `props.py`."""
 
 import skia
 
-from .canvas import curve, ellipse, polygon, rectangle
+from .canvas import curve, ellipse, line, polygon, rectangle, rounded
 from .poses.skeletons import SIDES
 
-INK, WHITE, STEEL, RUBBER = (40, 36, 44), (252, 252, 250), (190, 198, 208), (46, 46, 54)
+INK, WHITE, STEEL = (40, 36, 44), (252, 252, 250), (190, 198, 208)
 WOOD, WOOD_LINE = (176, 116, 62), (84, 48, 18)
 LINE = 0.014  # units: as wide as a figure's outline
-
-
-def line(*points):
-    return polygon(points, closed=False)
-
-
-def _rounded(left, low, right, high, radius):
-    path = skia.Path()
-    path.addRoundRect(skia.Rect.MakeLTRB(left, low, right, high), radius, radius)
-    return path
 
 
 def _armchair(canvas):
     """Its seat is at y = 0.14."""
     cloth, dark = (150, 50, 84), (74, 16, 38)
-    canvas.shape(_rounded(-0.30, -0.08, 0.30, 0.62, 0.10), cloth, dark, LINE)
-    canvas.shape(_rounded(-0.26, -0.10, 0.26, 0.13, 0.03), (176, 74, 106), dark, LINE)
+    canvas.shape(rounded(-0.30, -0.08, 0.30, 0.62, 0.10), cloth, dark, LINE)
+    canvas.shape(rounded(-0.26, -0.10, 0.26, 0.13, 0.03), (176, 74, 106), dark, LINE)
     for side in SIDES:
         left, right = sorted((side * 0.26, side * 0.40))
-        canvas.shape(_rounded(left, -0.10, right, 0.26, 0.06), cloth, dark, LINE)
+        canvas.shape(rounded(left, -0.10, right, 0.26, 0.06), cloth, dark, LINE)
 
 
 def _stool(canvas):
     canvas.union([(line((side * 0.06, 0.10), (side * 0.08, -0.06)), 0.03) for side in SIDES], WOOD, WOOD_LINE, LINE)
-    canvas.shape(_rounded(-0.12, 0.07, 0.12, 0.12, 0.02), WOOD, WOOD_LINE, LINE)
+    canvas.shape(rounded(-0.12, 0.07, 0.12, 0.12, 0.02), WOOD, WOOD_LINE, LINE)
 
 
 def _dinner_table(canvas):
@@ -51,8 +41,8 @@ def _dinner_table(canvas):
 
 def _stove(canvas):
     """A stove whose top is at y = 0.24, a pan on its flames; the pan's handle points to -x."""
-    canvas.shape(_rounded(-0.20, -0.03, 0.22, 0.22, 0.02), (222, 226, 230), INK, LINE)
-    canvas.shape(_rounded(-0.13, 0.0, 0.15, 0.125, 0.02), (70, 60, 70), INK, 0.008)
+    canvas.shape(rounded(-0.20, -0.03, 0.22, 0.22, 0.02), (222, 226, 230), INK, LINE)
+    canvas.shape(rounded(-0.13, 0.0, 0.15, 0.125, 0.02), (70, 60, 70), INK, 0.008)
     canvas.fill(rectangle(-0.09, 0.02, 0.11, 0.05), (250, 150, 40))
     for x in (-0.12, 0.0, 0.12):
         canvas.fill(ellipse(x, 0.175, 0.024, 0.024), (220, 50, 40))
@@ -76,72 +66,13 @@ def _piano_lid(canvas):
 
 def _keyboard(canvas):
     """A piano's keys and front, before its player; the keys are at y = 0.04 to 0.15."""
-    canvas.shape(_rounded(-0.50, -0.10, 0.50, 0.17, 0.02), (58, 54, 66), (168, 168, 184), 0.012)
+    canvas.shape(rounded(-0.50, -0.10, 0.50, 0.17, 0.02), (58, 54, 66), (168, 168, 184), 0.012)
     canvas.fill(rectangle(-0.45, 0.01, 0.45, 0.15), WHITE)
     for number in range(1, 11):
         x = -0.45 + 0.9 * number / 11
         canvas.stroke(line((x, 0.01), (x, 0.15)), (130, 130, 140), 0.010)
         if number not in (3, 7, 10):
             canvas.fill(rectangle(x - 0.024, 0.07, x + 0.024, 0.15), INK)
-
-
-def _wheel(canvas, x, y, radius, width, hub):
-    canvas.stroke(ellipse(x, y, radius, radius), (215, 218, 224), width + 0.022)
-    canvas.stroke(ellipse(x, y, radius, radius), RUBBER, width)
-    canvas.shape(ellipse(x, y, hub, hub), STEEL, INK, 0.008)
-
-
-def _bicycle(canvas):
-    """Faces east; its saddle is at (-0.06, 0.13), its grips at (0.30, 0.34), its pedals at (0.04, -0.10)."""
-    for x in (-0.34, 0.36):
-        for end in ((0, 0.17), (0.147, 0.085), (0.147, -0.085)):
-            spoke = line((x - end[0], -0.06 - end[1]), (x + end[0], -0.06 + end[1]))
-            canvas.stroke(spoke, (150, 154, 162), 0.010)
-        _wheel(canvas, x, -0.06, 0.18, 0.04, 0.025)
-    crank, saddle, head = (0.04, -0.10), (-0.06, 0.10), (0.26, 0.13)
-    bars = [line(saddle, crank, head, saddle), line((-0.34, -0.06), crank), line((-0.34, -0.06), saddle)]
-    bars.append(line((0.25, 0.28), (0.36, -0.06)))
-    canvas.union([(bar, 0.032) for bar in bars], (232, 30, 60), (100, 5, 20), 0.011)
-    canvas.union([(line((0.25, 0.28), (0.25, 0.34), (0.33, 0.34)), 0.032)], INK, STEEL, 0.008)
-    canvas.shape(ellipse(crank[0], crank[1], 0.045, 0.045), STEEL, INK, 0.010)
-    canvas.union([(line((-0.14, 0.125), (0.02, 0.125)), 0.045)], INK, STEEL, 0.008)
-
-
-def _motorbike(canvas):
-    """Faces east; its seat is at y = 0.12, its grips at (0.30, 0.34)."""
-    for x in (-0.36, 0.38):
-        _wheel(canvas, x, -0.08, 0.135, 0.09, 0.05)
-    blue, dark = (40, 70, 190), (14, 22, 80)
-    for x, y, radius in ((-0.66, -0.12, 0.05), (-0.58, -0.08, 0.035)):
-        canvas.shape(ellipse(x, y, radius, radius * 0.85), (232, 232, 236), (150, 150, 158), 0.008)
-    canvas.union([(line((0.24, 0.32), (0.38, -0.08)), 0.04)], STEEL, INK, 0.010)
-    canvas.shape(_rounded(-0.14, -0.16, 0.16, 0.04, 0.05), (120, 124, 134), INK, 0.012)
-    body = [(-0.42, 0.16), (-0.10, 0.04), (0.06, 0.06), (0.14, 0.17), (0.27, 0.15), (0.24, 0.0), (0.04, -0.06), (-0.22, 0.0)]
-    canvas.union([(polygon(body), 0.0)], blue, dark, LINE)
-    canvas.union([(line((-0.50, -0.14), (0.02, -0.15)), 0.05)], STEEL, INK, 0.010)
-    canvas.union([(line((-0.24, 0.10), (0.02, 0.09)), 0.055)], INK, STEEL, 0.006)
-    canvas.union([(line((0.26, 0.27), (0.25, 0.34), (0.33, 0.35)), 0.034)], INK, STEEL, 0.008)
-    canvas.shape(ellipse(0.33, 0.17, 0.055, 0.06), (255, 232, 110), INK, 0.012)
-
-
-def _horse(canvas):
-    """Faces east; its back is at y = 0.12."""
-    coat, dark, mane = (168, 104, 56), (74, 38, 14), (70, 40, 22)
-    tail = curve((-0.36, 0.06), (-0.58, 0.06), (-0.50, -0.22))
-    canvas.union([(tail, 0.085)], mane, (34, 18, 8), 0.012)
-    far = [(line((x, -0.06), (x + 0.05, -0.36)), 0.075) for x in (-0.24, 0.22)]
-    canvas.union(far, (132, 78, 40), dark, 0.012)
-    near = [(line((-0.30, -0.04), (-0.32, -0.36)), 0.085), (line((0.27, -0.04), (0.36, -0.18), (0.31, -0.28)), 0.08)]
-    neck = (polygon([(0.16, 0.06), (0.36, 0.42), (0.50, 0.34), (0.38, -0.04)]), 0.0)
-    head = (line((0.43, 0.38), (0.60, 0.25)), 0.14)
-    body = (ellipse(0, -0.01, 0.38, 0.155), 0.0)
-    ear = (polygon([(0.36, 0.42), (0.38, 0.54), (0.46, 0.45)]), 0.0)
-    canvas.union([*near, body, neck, ear, head], coat, dark, LINE)
-    canvas.union([(curve((0.37, 0.47), (0.26, 0.34), (0.19, 0.12)), 0.065)], mane, (34, 18, 8), 0.008)
-    canvas.fill(ellipse(0.46, 0.40, 0.022, 0.026), INK)
-    canvas.fill(ellipse(0.61, 0.25, 0.05, 0.05), (232, 196, 160))
-    canvas.stroke(line((0.24, 0.20), (0.42, 0.22), (0.56, 0.26), (0.52, 0.36)), (200, 30, 40), 0.020)
-    canvas.shape(_rounded(-0.15, 0.02, 0.13, 0.14, 0.03), (200, 40, 50), (90, 8, 14), 0.010)
 
 
 def _hammock_back(canvas):
@@ -170,7 +101,9 @@ def _hammock_front(canvas):
 
 def _chess_table(canvas):
     """A table before its players; the board is at y = 0.12 to 0.34, tilted towards the viewer, and has pieces on it."""
-    canvas.union([(line((0, 0.1), (0, -0.03)), 0.09), (line((-0.13, -0.03), (0.13, -0.03)), 0.05)], WOOD, WOOD_LINE, LINE)
+    canvas.union(
+        [(line((0, 0.1), (0, -0.03)), 0.09), (line((-0.13, -0.03), (0.13, -0.03)), 0.05)], WOOD, WOOD_LINE, LINE
+    )
     near, far, low, high, count = 0.34, 0.25, 0.11, 0.33, 4
 
     def at(column, row):
@@ -195,18 +128,21 @@ def _chess_piece(canvas, x, y, crown, color, edge):
     top = y + 0.10
     piece = [(polygon([(x - 0.045, y), (x, top), (x + 0.045, y)]), 0.0), (ellipse(x, top, 0.034, 0.034), 0.0)]
     if crown:
-        piece += [(line((x, top), (x, top + 0.09)), 0.024), (line((x - 0.03, top + 0.06), (x + 0.03, top + 0.06)), 0.024)]
+        piece += [
+            (line((x, top), (x, top + 0.09)), 0.024),
+            (line((x - 0.03, top + 0.06), (x + 0.03, top + 0.06)), 0.024),
+        ]
     canvas.union(piece, color, edge, 0.011)
 
 
 def _ring(canvas):
-    """A wrestling ring as wide as the picture; one unit is the picture's side, the origin the middle of its lower rim."""
+    """A wrestling ring; one unit is the picture's side, the origin the middle of its lower rim."""
     canvas.fill(rectangle(-0.6, 0.0, 0.6, 0.22), (120, 150, 200))
     canvas.fill(rectangle(-0.6, 0.20, 0.6, 0.235), (60, 80, 140))
     for y, color in ((0.34, (60, 90, 220)), (0.43, WHITE), (0.52, (226, 50, 50))):
         canvas.union([(line((-0.44, y), (0.44, y)), 0.016)], color, INK, 0.005)
     for side in SIDES:
-        canvas.shape(_rounded(side * 0.45 - 0.025, 0.18, side * 0.45 + 0.025, 0.58, 0.01), (226, 50, 50), INK, 0.007)
+        canvas.shape(rounded(side * 0.45 - 0.025, 0.18, side * 0.45 + 0.025, 0.58, 0.01), (226, 50, 50), INK, 0.007)
 
 
 def _slope(canvas):
@@ -221,6 +157,7 @@ def _dance_floor(canvas):
     colors, count = ((250, 90, 170), (90, 200, 250), (250, 220, 80), (150, 110, 240)), 6
     for column in range(count):
         for row in range(2):
+
             def at(dx, dy, column=column, row=row):
                 half = 0.66 - 0.10 * (row + dy)
                 return (2 * (column + dx) / count - 1) * half, -0.09 + 0.12 * (row + dy)
@@ -231,7 +168,6 @@ def _dance_floor(canvas):
 
 FURNITURE = {
     "armchair": _armchair, "stool": _stool, "dinner_table": _dinner_table, "stove": _stove, "piano_lid": _piano_lid,
-    "keyboard": _keyboard, "bicycle": _bicycle, "motorbike": _motorbike, "horse": _horse,
-    "hammock_back": _hammock_back, "hammock_front": _hammock_front, "chess_table": _chess_table, "ring": _ring,
-    "slope": _slope, "hill": _hill, "dance_floor": _dance_floor,
+    "keyboard": _keyboard, "hammock_back": _hammock_back, "hammock_front": _hammock_front,
+    "chess_table": _chess_table, "ring": _ring, "slope": _slope, "hill": _hill, "dance_floor": _dance_floor,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Things that characters hold, throw or stand beside; what they sit on or ride lies in `furniture.py`.
+"""Things that characters hold, throw or stand beside; what they sit on and ride is in `furniture.py` and `vehicles.py`.
 
 Every drawing is in its prop's own units, x to the east and y up, so that one that is placed at a figure's base is in
 body units. Few large shapes of colours of their own: they must be known at 128 pixels.
@@ -8,9 +8,10 @@ import math
 
 import skia
 
-from .canvas import curve, ellipse, polygon, rectangle
+from .canvas import curve, ellipse, line, polygon, rectangle, rounded
 from .furniture import FURNITURE
 from .poses.skeletons import SIDES
+from .vehicles import VEHICLES
 
 INK, WHITE, STEEL, GOLD = (40, 36, 44), (252, 252, 250), (205, 214, 224), (240, 190, 50)
 LINE = 0.014  # units: as wide as a figure's outline
@@ -21,10 +22,6 @@ def draw_prop(canvas, prop):
     matrix = skia.Matrix().setTranslate(*prop.at).preScale(prop.facing * prop.scale, -prop.scale)
     with canvas.transformed(matrix.preRotate(prop.degrees)):
         PROPS[prop.name](canvas)
-
-
-def line(*points):
-    return polygon(points, closed=False)
 
 
 def _heart(canvas):
@@ -75,8 +72,7 @@ def _barbell(canvas):
     canvas.union([(line((-0.5, 0), (0.5, 0)), 0.034)], STEEL, INK, LINE)
     for side in SIDES:
         for x, half in ((0.41, 0.15), (0.475, 0.215)):
-            disc = skia.Path()
-            disc.addRoundRect(skia.Rect.MakeLTRB(side * x - 0.03, -half, side * x + 0.03, half), 0.02, 0.02)
+            disc = rounded(side * x - 0.03, -half, side * x + 0.03, half, 0.02)
             canvas.shape(disc, (58, 58, 70), (170, 174, 186), 0.010)
 
 
@@ -192,5 +188,5 @@ PROPS = {
     "heart": _heart, "shadow": _shadow, "guitar": _guitar, "book": _book, "microphone": _microphone, "notes": _notes,
     "barbell": _barbell, "football": _football, "basketball": _basketball, "hoop": _hoop, "foil": _foil,
     "burst": _burst, "glove": _glove, "fork": _fork, "knife": _knife, "fried_egg": _fried_egg, "skis": _skis,
-    "ski_pole": _ski_pole, "snowflake": _snowflake, "z": _z, "disco_ball": _disco_ball, **FURNITURE,
+    "ski_pole": _ski_pole, "snowflake": _snowflake, "z": _z, "disco_ball": _disco_ball, **FURNITURE, **VEHICLES,
 }  # fmt: skip

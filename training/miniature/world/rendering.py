@@ -101,6 +101,15 @@ def _shrinking(size, rng):
     return skia.Matrix().setScaleTranslate(share, share, left, top)
 
 
+def _in_picture(skeleton, shrinking, place):
+    """Pixels of a place that is given as if its figure stood upright in a scene of the usual size."""
+    place = skeleton.seen(place)
+    if shrinking.isIdentity():  # float64 stays what it is
+        return place
+    moved = shrinking.mapXY(*place)
+    return moved.fX, moved.fY
+
+
 def _annotate(scene, canvas, figures, shrinking):
     owners, parts = canvas.owners_and_parts()
     size = canvas.size
@@ -109,7 +118,7 @@ def _annotate(scene, canvas, figures, shrinking):
     scene.keypoints = np.zeros((len(figures), 17, 3), np.float32)
     for index, figure in enumerate(figures):
         for number, (*place, showing) in enumerate(keypoint_places(figure.skeleton, figure.eyes, figure.nose)):
-            x, y = shrinking.mapXY(*place) if not shrinking.isIdentity() else place
+            x, y = _in_picture(figure.skeleton, shrinking, place)
             column, row = int(x), int(y)
             inside = 0 <= column < size and 0 <= row < size
             visible = (

@@ -6,11 +6,25 @@
 from .actions import jumping, playing_guitar, standing, waving
 from .contests import fencing, fighting, playing_basketball, playing_chess, sitting_back_to_back, wrestling
 from .pastimes import (
-    cooking_lunch, dancing_alone, eating_dinner, lifting_weights, playing_piano, reading_book, singing, sleeping,
-)  # fmt: skip
+    cooking_lunch,
+    dancing_alone,
+    eating_dinner,
+    lifting_weights,
+    playing_piano,
+    reading_book,
+    singing,
+    sleeping,
+)
 from .relations import (
-    back_to_back, carrying, dancing, high_fiving, holding_hands, hugging, kissing, shaking_hands,
-)  # fmt: skip
+    back_to_back,
+    carrying,
+    dancing,
+    high_fiving,
+    holding_hands,
+    hugging,
+    kissing,
+    shaking_hands,
+)
 from .sports import playing_soccer, riding_bike, riding_horse, riding_motorbike, skiing
 
 FIRST_RELATIONS = (high_fiving, back_to_back, kissing, holding_hands, hugging, shaking_hands, dancing, carrying)

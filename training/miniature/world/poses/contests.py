@@ -1,6 +1,6 @@
 """Relations of two figures that play, fight or sit together: those of the world's second edition."""
 
-from .layouts import ARMS, BODY, LEGS, Pose, Prop, couple, join_hands, jittered, middle, prop_of, reach, step, steps
+from .layouts import ARMS, BODY, LEGS, Pose, Prop, couple, jittered, join_hands, middle, prop_of, reach, step, steps
 from .skeletons import EAST, WEST
 
 INNER = ((0, EAST), (1, WEST))  # (figure, its side that faces the other)
@@ -87,7 +87,9 @@ def fighting(size, rng, heights):
     for (figure, inner), skeleton in zip(INNER, pair):
         for side in (-inner, inner):
             order.append((figure, ARMS[side]))
-            order.append(prop_of("glove", skeleton, inner, skeleton.joints[("hand", side)], 25 if side == inner else 70))
+            order.append(
+                prop_of("glove", skeleton, inner, skeleton.joints[("hand", side)], 25 if side == inner else 70)
+            )
     return Pose([west, east], order)
 
 
@@ -98,7 +100,10 @@ def sitting_back_to_back(size, rng, heights):
     for (figure, inner), skeleton in zip(INNER, pair):
         outer = -inner
         skeleton.base = (skeleton.base[0], skeleton.base[1] + 0.05 * skeleton.height)
-        step(skeleton, {outer: ((outer * 0.20, 0.22), (outer * 0.28, 0.11)), inner: ((outer * 0.22, 0.16), (outer * 0.36, 0.10))})
+        step(
+            skeleton,
+            {outer: ((outer * 0.20, 0.22), (outer * 0.28, 0.11)), inner: ((outer * 0.22, 0.16), (outer * 0.36, 0.10))},
+        )
         reach(skeleton, {outer: jittered(rng, outer * 0.26, 0.25), inner: (inner * 0.07, 0.10)})
         order += steps((figure, ("tail", LEGS[outer], ARMS[outer], "torso", LEGS[inner])))
     (x, y), height = middle(west, east)

@@ -124,4 +124,3 @@ def step(skeleton, legs):
 def jittered(rng, *values, by=0.012):
     """`values` with uniform noise of half-width `by`."""
     return tuple(value + rng.uniform(-by, by) for value in values)
-

@@ -126,7 +126,7 @@ def keypoint_places(skeleton, eyes, nose):
     Args:
         eyes: {side: (x, y)} and nose: (x, y), pixels, from the head's drawing.
     Returns:
-        list of 17 (x, y, parts): pixels, and the names of the parts that may show the keypoint without hiding it.
+        list of 17 (x, y, parts): pixels before the figure's turn, and the names of the parts that may show the keypoint without hiding it.
     """
     tail_side = -1 if skeleton.yaw > 0.05 else 1
     root = skeleton.joints["root"]
@@ -141,4 +141,4 @@ def keypoint_places(skeleton, eyes, nose):
         leg = _leg_part(side)
         places.append((*skeleton.pixel("hip", side), {"torso", leg}))
         places += [(*skeleton.pixel("knee", side), {leg, "torso"}), (*skeleton.pixel("foot", side), {leg})]
-    return [(*skeleton.seen((x, y)), parts) for x, y, parts in places]
+    return places

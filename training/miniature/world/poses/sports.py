@@ -1,7 +1,6 @@
 """Actions of one figure that rides, glides or kicks."""
 
-from .layouts import BODY, Pose, Prop, jittered, prop_of, reach, step, steps, with_thing
-from .layouts import ARMS, LEGS
+from .layouts import ARMS, BODY, LEGS, Pose, Prop, jittered, prop_of, reach, step, steps, with_thing
 from .skeletons import SIDES
 
 
@@ -44,11 +43,13 @@ def skiing(size, rng, heights):
     reach(skeleton, {side: jittered(rng, side * 0.27 + facing * 0.03, 0.29) for side in SIDES})
     step(skeleton, {side: ((side * 0.09 + facing * 0.07, 0.11), (side * 0.085, 0.045)) for side in SIDES})
     poles = [
-        prop_of("ski_pole", skeleton, facing, skeleton.joints[("hand", side)], rng.uniform(-142, -132)) for side in SIDES
+        prop_of("ski_pole", skeleton, facing, skeleton.joints[("hand", side)], rng.uniform(-142, -132))
+        for side in SIDES
     ]
     flakes = [
         Prop("snowflake", (size * x, size * rng.uniform(0.06, 0.5)), 0.035 * size)
-        for x in (0.06, 0.2, 0.8, 0.94) if rng.random() < 0.9
+        for x in (0.06, 0.2, 0.8, 0.94)
+        if rng.random() < 0.9
     ]
     order = [prop_of("slope", skeleton, facing), *flakes, prop_of("skis", skeleton, facing)]
     order += steps((0, BODY)) + [poles[0 if facing > 0 else 1]]
