@@ -98,7 +98,7 @@ def _shrinking(size, rng):
     left = size * (1 - share) * rng.random()
     feet = 0.96  # about where a layout's ground lies, a share of the size
     top = size * (rng.uniform(HORIZON + 0.05, feet) - feet * share)
-    return skia.Matrix().setScaleTranslate(share, share, left, top)
+    return skia.Matrix().setTranslate(left, top).preScale(share, share)
 
 
 def _in_picture(skeleton, shrinking, place):

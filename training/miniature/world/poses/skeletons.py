@@ -126,7 +126,8 @@ def keypoint_places(skeleton, eyes, nose):
     Args:
         eyes: {side: (x, y)} and nose: (x, y), pixels, from the head's drawing.
     Returns:
-        list of 17 (x, y, parts): pixels before the figure's turn, and the names of the parts that may show the keypoint without hiding it.
+        list of 17 (x, y, parts): pixels before the figure's turn, and the names of the parts that may show the
+        keypoint without hiding it.
     """
     tail_side = -1 if skeleton.yaw > 0.05 else 1
     root = skeleton.joints["root"]
