@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import random
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 
 skia = pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
+from relationbooth_pipeline import miniature  # noqa: E402
 from relationbooth_pipeline.evaluation.benches.relationbench import MULTI_PROMPTS, SINGLE_PROMPTS  # noqa: E402
 from relationbooth_pipeline.triplets import read_triplets  # noqa: E402
 from training.miniature.world import rendering, splits  # noqa: E402
 from training.miniature.world.canvas import Canvas  # noqa: E402
-from training.miniature.world.captions import PREDICATES  # noqa: E402
+from training.miniature.world.captions import PREDICATES, make_caption, world_words  # noqa: E402
 from training.miniature.world.characters import Figure  # noqa: E402
 from training.miniature.world.identities import named_character  # noqa: E402
 from training.miniature.world.poses import ACTIONS, EDITIONS, POSES, RELATIONS  # noqa: E402
@@ -21,6 +23,7 @@ from training.miniature.world.poses.layouts import Prop  # noqa: E402
 from training.miniature.world.poses.skeletons import PARTS, make_skeleton  # noqa: E402
 from training.miniature.world.rendering import SMALL, random_heights, render  # noqa: E402
 from training.miniature.world.splits import KINDS, known_poses, portrait_poses, poses_of_kinds  # noqa: E402
+from training.miniature.world.tokenizer import END, MAX_LENGTH, START, vocabulary_and_merges  # noqa: E402
 from training.miniature.world.triplets import write_triplets  # noqa: E402
 
 PAIR = (named_character("rabbit", "blue", "striped", "scarf"), named_character("bear", "yellow", "spotted", "hat"))
@@ -103,6 +106,17 @@ def test_the_world_acts_relationbench():
     for _, predicate in SINGLE_PROMPTS + MULTI_PROMPTS:
         assert others.get(predicate, predicate) in drawn
     assert len(drawn) == len(PREDICATES)
+
+
+def test_old_words_keep_their_tokens():
+    """The shipped tokenizer is that of the first edition; a later one appends."""
+    shipped = json.loads((miniature.path() / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
+    first, second = (vocabulary_and_merges(world_words(edition)) for edition in (1, 2))
+    assert shipped["model"]["vocab"] == first[0]
+    assert [tuple(merge) for merge in shipped["model"]["merges"]] == first[1] == second[1][: len(first[1])]
+    special = (START, END)
+    assert all(second[0][token] == number for token, number in first[0].items() if token not in special)
+    assert {"skiing", "fencing", "piano"} <= set(world_words(2)) - set(world_words(1))
 
 
 def drawn_alone(pose, seed, only=None, characters=PAIR, size=128):
@@ -191,3 +205,9 @@ def test_triplets_of_every_new_pose_are_read_by_the_package(tmp_path):
         (triplet,) = read_triplets(tmp_path / pose)
         assert len(triplet.image_prompts) == (2 if pose in RELATIONS else 1)
         assert triplet.predicate == PREDICATES[pose]
+
+
+def test_the_longest_caption_fits_the_tokenizer():
+    pair = [named_character("elephant", "purple", "spotted", "hat")] * 2
+    words = max(len(make_caption(pair, pose, "meadow").text.split()) for pose in RELATIONS)
+    assert words + 2 <= MAX_LENGTH

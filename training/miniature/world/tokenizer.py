@@ -7,7 +7,7 @@ from transformers import CLIPTokenizer
 
 from .captions import world_words
 
-MAX_LENGTH = 32  # tokens; the longest caption has 24 words
+MAX_LENGTH = 32  # tokens; the longest caption has 23 words
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
