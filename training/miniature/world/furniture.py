@@ -49,7 +49,7 @@ def _stove(canvas):
     for x in (-0.09, 0.01, 0.11):
         flame = polygon([(x - 0.04, 0.225), (x, 0.32), (x + 0.04, 0.225)])
         canvas.shape(flame, (250, 150, 30), (220, 60, 20), 0.006)
-    canvas.union([(line((-0.10, 0.36), (-0.30, 0.38)), 0.045)], INK, STEEL, 0.010)
+    canvas.union([(line((-0.12, 0.36), (-0.34, 0.40)), 0.045)], INK, STEEL, 0.010)
     pan = polygon([(-0.20, 0.40), (0.22, 0.40), (0.17, 0.29), (-0.15, 0.29)])
     canvas.shape(pan, (64, 64, 74), STEEL, 0.012)
 

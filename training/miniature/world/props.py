@@ -144,9 +144,9 @@ def _knife(canvas):
 
 
 def _fried_egg(canvas):
-    white = [(ellipse(-0.035, 0, 0.085, 0.062), 0.0), (ellipse(0.05, 0.012, 0.065, 0.052), 0.0)]
+    white = [(ellipse(-0.04, 0, 0.10, 0.074), 0.0), (ellipse(0.06, 0.014, 0.078, 0.062), 0.0)]
     canvas.union(white, WHITE, (120, 110, 110), 0.010)
-    canvas.shape(ellipse(0.0, 0.012, 0.040, 0.036), (252, 186, 20), (200, 120, 10), 0.006)
+    canvas.shape(ellipse(0.0, 0.012, 0.048, 0.043), (252, 186, 20), (200, 120, 10), 0.006)
 
 
 def _skis(canvas):

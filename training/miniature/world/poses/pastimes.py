@@ -24,7 +24,7 @@ def reading_book(size, rng, heights):
 def eating_dinner(size, rng, heights):
     skeleton, facing = with_thing(size, rng, heights, 0.92, (-0.1, 0.25), raised=0.08, spread=0.06)
     west, east = jittered(rng, 0.25, 0.30)
-    reach(skeleton, {WEST: (-0.27, west), EAST: (0.27, east)})
+    reach(skeleton, {WEST: (-0.32, west), EAST: (0.32, east)})
     order = [*steps((0, (*BODY, "head"))), prop_of("dinner_table", skeleton, facing)]
     for side, name in ((-facing, "fork"), (facing, "knife")):
         hand = skeleton.joints[("hand", side)]
@@ -33,11 +33,11 @@ def eating_dinner(size, rng, heights):
 
 
 def cooking_lunch(size, rng, heights):
-    skeleton, facing = with_thing(size, rng, heights, 0.90, (0.2, 0.5), aside=0.14)
-    reach(skeleton, {facing: (facing * 0.23, 0.37), -facing: (-facing * 0.27, 0.30)})
+    skeleton, facing = with_thing(size, rng, heights, 0.90, (0.2, 0.5), aside=0.17)
+    reach(skeleton, {facing: (facing * 0.22, 0.40), -facing: (-facing * 0.27, 0.30)})
     order = steps((0, (*BODY, "head")))
-    order += [prop_of("stove", skeleton, facing, (facing * 0.47, 0.0))]
-    egg = jittered(rng, facing * 0.49, 0.58, by=0.03)
+    order += [prop_of("stove", skeleton, facing, (facing * 0.54, 0.0))]
+    egg = jittered(rng, facing * 0.56, 0.58, by=0.03)
     order += [prop_of("fried_egg", skeleton, facing, egg, rng.uniform(-15, 15)), *steps((0, *BOTH_ARMS))]
     return Pose([skeleton], order)
 

@@ -40,20 +40,19 @@ def riding_horse(size, rng, heights):
 def skiing(size, rng, heights):
     skeleton, facing = with_thing(size, rng, heights, 0.84, (0.35, 0.6), raised=0.16, aside=0.03, lean=0.03)
     skeleton.turn = facing * rng.uniform(11, 16)
-    reach(skeleton, {side: jittered(rng, side * 0.27 + facing * 0.03, 0.29) for side in SIDES})
+    reach(skeleton, {side: jittered(rng, side * 0.34 + facing * 0.02, 0.28) for side in SIDES})
     step(skeleton, {side: ((side * 0.09 + facing * 0.07, 0.11), (side * 0.085, 0.045)) for side in SIDES})
-    poles = [
+    far, near = (
         prop_of("ski_pole", skeleton, facing, skeleton.joints[("hand", side)], rng.uniform(-142, -132))
-        for side in SIDES
-    ]
+        for side in (facing, -facing)
+    )
     flakes = [
         Prop("snowflake", (size * x, size * rng.uniform(0.06, 0.5)), 0.035 * size)
         for x in (0.06, 0.2, 0.8, 0.94)
         if rng.random() < 0.9
     ]
-    order = [prop_of("slope", skeleton, facing), *flakes, prop_of("skis", skeleton, facing)]
-    order += steps((0, BODY)) + [poles[0 if facing > 0 else 1]]
-    order += [*steps((0, ("head",))), poles[1 if facing > 0 else 0], *steps((0, ("west_arm", "east_arm")))]
+    order = [prop_of("slope", skeleton, facing), *flakes, far, prop_of("skis", skeleton, facing)]
+    order += [*steps((0, (*BODY, "head"))), near, *steps((0, ("west_arm", "east_arm")))]
     return Pose([skeleton], order)
 
 
