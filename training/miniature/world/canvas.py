@@ -31,6 +31,11 @@ def polygon(points, closed=True):
     return path
 
 
+def line(*points):
+    """Path through `points`, each (x, y), to be stroked."""
+    return polygon(points, closed=False)
+
+
 def curve(start, *controls):
     """Path of one quadratic (2 controls) or cubic (3 controls) curve from `start`; points are (x, y) in pixels."""
     path = skia.Path()
@@ -40,22 +45,17 @@ def curve(start, *controls):
     return path
 
 
-def rectangle(left, top, right, bottom):
-    """Path of an axis-aligned rectangle, pixels."""
-    path = skia.Path()
-    path.addRect(skia.Rect.MakeLTRB(left, top, right, bottom))
-    return path
-
-
-def line(*points):
-    """Path through `points`, each (x, y), to be stroked."""
-    return polygon(points, closed=False)
-
-
 def rounded(left, top, right, bottom, radius):
     """Path of an axis-aligned rectangle with round corners."""
     path = skia.Path()
     path.addRoundRect(skia.Rect.MakeLTRB(left, top, right, bottom), radius, radius)
+    return path
+
+
+def rectangle(left, top, right, bottom):
+    """Path of an axis-aligned rectangle, pixels."""
+    path = skia.Path()
+    path.addRect(skia.Rect.MakeLTRB(left, top, right, bottom))
     return path
 
 
