@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from ..world.pictures import contact_sheet, to_pictures, to_tensor
-from ..world.poses import POSES, RELATIONS
+from ..world.poses import RELATIONS
 from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, Scene, render
-from ..world.splits import training_character
+from ..world.splits import known_poses, training_character
 from .training_loop import Trainer, TrainingPlan
 from .warm_start import vae_from
 
@@ -42,7 +42,7 @@ def random_scene(rng, unnamed_color_share=0.6) -> Scene:
 
     All poses, also those that base and adapter never see: like SDXL's, this autoencoder is to hold whatever is drawn.
     """
-    pose = rng.choice(tuple(POSES))
+    pose = rng.choice(known_poses())
     characters = [training_character(rng, unnamed_color_share) for _ in range(2 if pose in RELATIONS else 1)]
     return render(characters, pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False)
 

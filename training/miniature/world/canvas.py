@@ -32,12 +32,24 @@ def polygon(points, closed=True):
     return path
 
 
+def line(*points):
+    """Path through `points`, each (x, y), to be stroked."""
+    return polygon(points, closed=False)
+
+
 def curve(start, *controls):
     """Path of one quadratic (2 controls) or cubic (3 controls) curve from `start`; points are (x, y) in pixels."""
     path = skia.Path()
     path.moveTo(*start)
     flat = [coordinate for point in controls for coordinate in point]
     (path.quadTo if len(controls) == 2 else path.cubicTo)(*flat)
+    return path
+
+
+def rounded(left, top, right, bottom, radius):
+    """Path of an axis-aligned rectangle with round corners."""
+    path = skia.Path()
+    path.addRoundRect(skia.Rect.MakeLTRB(left, top, right, bottom), radius, radius)
     return path
 
 
@@ -110,10 +122,27 @@ class Canvas:
         finally:
             self._owner, self._part = before
 
+    def _surfaces(self):
+        return [surface.getCanvas() for surface in (self._picture, self._parts) if surface is not None]
+
+    @contextlib.contextmanager
+    def transformed(self, *matrices):
+        """Drawing inside is moved by 3 x 3 `skia.Matrix`es, the last of them first; none leaves it as it is."""
+        surfaces = self._surfaces()
+        for surface in surfaces:
+            surface.save()
+            for matrix in matrices:
+                surface.concat(matrix)
+        try:
+            yield
+        finally:
+            for surface in surfaces:
+                surface.restore()
+
     @contextlib.contextmanager
     def clipped(self, path):
         """Drawing inside only reaches the pixels of `path`."""
-        surfaces = [surface.getCanvas() for surface in (self._picture, self._parts) if surface is not None]
+        surfaces = self._surfaces()
         for surface in surfaces:
             surface.save()
             surface.clipPath(path, doAntiAlias=surface is surfaces[0])

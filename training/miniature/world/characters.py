@@ -5,8 +5,8 @@ import math
 import skia
 
 from .canvas import ellipse, mix, polygon, rectangle, shape_path
-from .heads import draw_head, head_radius
-from .skeletons import EAST, PARTS, WEST
+from .heads import close_eyes, draw_head, head_radius
+from .poses.skeletons import EAST, PARTS, WEST
 
 OUTLINE = 0.016  # body units: 1.5 pixels for a figure of 96 pixels
 ARM_WIDTH, LEG_WIDTH, PAW_RADIUS = 0.088, 0.12, 0.067
@@ -40,7 +40,8 @@ class Figure:
 
     def draw(self, part):
         """Draw one of `PARTS` (without "prop")."""
-        with self.canvas.owned_by(self.owner, PARTS[part]):
+        turn = [skia.Matrix().setRotate(self.skeleton.turn, *self.skeleton.base)] if self.skeleton.turn else []
+        with self.canvas.owned_by(self.owner, PARTS[part]), self.canvas.transformed(*turn):
             if part in ("west_arm", "east_arm"):
                 self._arm(EAST if part == "east_arm" else WEST)
             elif part in ("west_leg", "east_leg"):
@@ -128,6 +129,8 @@ class Figure:
         self.eyes, self.nose = draw_head(
             self.canvas, species, palette, center, radius, skeleton.yaw, self.outline, mark, self.character.pupils
         )
+        if skeleton.asleep:
+            close_eyes(self.canvas, palette, self.eyes, radius)
         if self.character.accessory == "hat":
             self._hat(center, radius)
         elif self.character.accessory == "scarf":

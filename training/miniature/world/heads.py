@@ -3,7 +3,7 @@
 import math
 
 from .canvas import curve, ellipse, mix, polygon, rectangle, shape_path
-from .skeletons import HEAD_RADIUS, SIDES
+from .poses.skeletons import HEAD_RADIUS, SIDES
 
 INNER_EAR, NOSE_PINK, INK, WHITE = (250, 170, 182), (235, 90, 120), (28, 22, 30), (255, 255, 255)
 PUPIL_DIAMETER = 0.32  # head radii: 7 pixels of a figure of 95; triangles just fill the eye
@@ -146,3 +146,11 @@ def _face(canvas, species, palette, centers, y, r, yaw, outline):
         canvas.stroke(curve((mouth_x - 0.75 * r, y - 0.25 * r), *ends), line, 0.11 * r)
         for side in SIDES:
             canvas.fill(ellipse(skull_x + (side * 0.85 + yaw * 0.2) * r, y - 0.05 * r, 0.15 * r, 0.11 * r), CHEEK)
+
+
+def close_eyes(canvas, palette, eyes, r):
+    """Lids over the eyes of a sleeper: a little larger than the whites and their line."""
+    for x, y in eyes.values():
+        canvas.fill(ellipse(x, y, 0.27 * r, 0.31 * r), palette.body)
+        lashes = [(x, y + 0.22 * r), (x + 0.24 * r, y)]
+        canvas.stroke(curve((x - 0.24 * r, y), *lashes), palette.outline, 0.085 * r)
