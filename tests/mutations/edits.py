@@ -1,5 +1,13 @@
 """All edits, by the part of the project that they break."""
 
-from . import core, distillation, encoding, training, words
+from . import core, distillation, encoding, identities, poses, training, words
 
-EDITS = [*core.EDITS, *encoding.EDITS, *words.EDITS, *training.EDITS, *distillation.EDITS]
+EDITS = [
+    *core.EDITS,
+    *encoding.EDITS,
+    *words.EDITS,
+    *training.EDITS,
+    *distillation.EDITS,
+    *poses.EDITS,
+    *identities.EDITS,
+]
