@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 from ..world.poses import ACTIONS
+from ..world.proportions import HAS_FINE_ATTRIBUTES
 from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, render
-from ..world.splits import poses_of_kinds
+from ..world.splits import poses_of_kinds, portrait_poses
 from .attributes import ATTRIBUTES, FINE_ATTRIBUTES
 
 # CLIP's normalisation, the one that every image prompt gets at inference.
@@ -37,7 +38,8 @@ def character_views(character, rng, size) -> list[View]:
     Args:
         size: side of the views, pixels.
     """
-    pose = rng.choice(poses_of_kinds("ab", ACTIONS))
+    # where a detail is to be read, the pose must show it
+    pose = rng.choice(portrait_poses() if HAS_FINE_ATTRIBUTES else poses_of_kinds("ab", ACTIONS))
     scene = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False)
     box = (IMAGE_SIZE, 0, 0) if rng.random() < 1 - ZOOM_SHARE else _zoom_box(rng)
     boxes, details = [(box, set(ATTRIBUTES))], scene.details[0]
