@@ -9,7 +9,7 @@ from PIL import Image
 from ..world.poses import ACTIONS
 from ..world.proportions import HAS_FINE_ATTRIBUTES
 from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, render
-from ..world.splits import poses_of_kinds, portrait_poses
+from ..world.splits import portrait_poses, poses_of_kinds
 from .attributes import ATTRIBUTES, FINE_ATTRIBUTES
 
 # CLIP's normalisation, the one that every image prompt gets at inference.
