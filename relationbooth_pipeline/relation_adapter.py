@@ -39,7 +39,8 @@ class RelationAdapter(ModelMixin, ConfigMixin):
         image_prompt_size: pixels; image prompts are squashed to this square first.
         local_grid: k; k·k local tokens per object, 0 for an adapter trained without.
         local_image_size: pixels; input side of the local image encoder.
-        image_encoder, local_image_encoder: default repositories, for adapters whose own folder holds none.
+        image_encoder, local_image_encoder: default repositories, for adapters whose own folder holds none;
+            "none": saved without local tokens.
     """
 
     @register_to_config

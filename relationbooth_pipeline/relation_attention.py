@@ -10,9 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers.loaders.unet_loader_utils import _maybe_expand_lora_scales  # the dictionaries of set_ip_adapter_scale
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0, FusedAttnProcessor2_0
 
-from .relation_layouts import AutomaticLayout
+from .relation_layouts import masks_of_call
 from .relation_rows import Conditioning, ImagePromptStates
 
 
@@ -65,7 +65,7 @@ class ParallelAttnProcessor(AttnProcessor2_0):
             return states.view(states.shape[0], -1, attn.heads, states.shape[-1] // attn.heads).transpose(1, 2)
 
         query = heads(attn.to_q(hidden_states))
-        text_key, text_value = heads(attn.to_k(encoder_hidden_states)), heads(attn.to_v(encoder_hidden_states))
+        text_key, text_value = map(heads, self._text_states(attn, encoder_hidden_states))
         mixed = F.scaled_dot_product_attention(query, text_key, text_value, attn_mask=attention_mask)
 
         layers = ip_hidden_states.layers[attn.inner_dim]
@@ -77,7 +77,7 @@ class ParallelAttnProcessor(AttnProcessor2_0):
                 f"{batch}. Prepare them for this batch."
             )
         queries = query.chunk(len(reads))
-        allowed = _masks(ip_hidden_states.masks, attn, queries, text_key.chunk(len(reads)), reads)
+        allowed = masks_of_call(ip_hidden_states.masks, attn, queries, text_key.chunk(len(reads)), reads)
         inside = allowed.any(-1, keepdim=True)
         allowed = allowed | ~inside
         image_key, image_value = heads(image_key), heads(image_value)
@@ -94,22 +94,28 @@ class ParallelAttnProcessor(AttnProcessor2_0):
             mixed = layer(mixed)
         return mixed
 
+    @staticmethod
+    def _text_states(attn: Attention, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """K_t and V_t, each (batch, T, D)."""
+        return attn.to_k(states), attn.to_v(states)
 
-def _masks(masks, attn: Attention, queries, text_keys, reads: tuple[bool, ...]) -> torch.Tensor:
-    """Which image tokens each position may read, bool (B, 1, P, S); automatic layout looks at the first reading part,
-    the conditional one."""
-    if isinstance(masks, AutomaticLayout):
-        query, key = next((q, k) for q, k, is_reading in zip(queries, text_keys, reads) if is_reading)
-        # The scale comes first: the bare product overflows in float16.
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        return masks.masks(attn, scores.float().softmax(-1))
-    positions = queries[0].shape[2]
-    if positions not in masks:
-        raise ValueError(
-            f"image prompts were prepared for attention grids of {', '.join(map(str, masks))} positions, but the UNet "
-            f"has one of {positions}. Prepare them for this size."
-        )
-    return masks[positions]
+
+class FusedParallelAttnProcessor(ParallelAttnProcessor):
+    """The same after `fuse_qkv_projections`: K_t and V_t come from one product."""
+
+    def __call__(
+        self, attn: Attention, *args: Any, ip_hidden_states: ImagePromptStates | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        if ip_hidden_states is None:
+            return FusedAttnProcessor2_0()(attn, *args, **kwargs)
+        return super().__call__(attn, *args, ip_hidden_states=ip_hidden_states, **kwargs)
+
+    @staticmethod
+    def _text_states(attn: Attention, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return attn.to_kv(states).chunk(2, dim=-1)
+
+
+FUSED = (FusedAttnProcessor2_0, FusedParallelAttnProcessor)
 
 
 def cross_attention_layers(unet: torch.nn.Module) -> dict[str, int]:
@@ -168,10 +174,11 @@ def install_parallel_attention(unet: torch.nn.Module) -> None:
     unet = getattr(unet, "_orig_mod", unet)
     seen: dict[int, int] = {}
     for path, width in cross_attention_layers(unet).items():
-        processor = ParallelAttnProcessor()
+        attn = unet.get_submodule(path)
+        processor = FusedParallelAttnProcessor() if isinstance(attn.processor, FUSED) else ParallelAttnProcessor()
         processor.layer_index = torch.tensor([seen.get(width, 0)], device=unet.device)
         seen[width] = seen.get(width, 0) + 1
-        unet.get_submodule(path).set_processor(processor)
+        attn.set_processor(processor)
     if open_conditioning not in unet._forward_pre_hooks.values():
         unet.register_forward_pre_hook(open_conditioning, with_kwargs=True)
     # Diffusers' method refuses processors that are not its own. A bound method follows its UNet through a deep copy.
@@ -181,7 +188,7 @@ def install_parallel_attention(unet: torch.nn.Module) -> None:
 def remove_parallel_attention(unet: torch.nn.Module) -> None:
     """Give the layers that still have ours the stock processor back, and take the hook off."""
     for attn in _parallel_layers(unet).values():
-        attn.set_processor(AttnProcessor2_0())
+        attn.set_processor(FusedAttnProcessor2_0() if isinstance(attn.processor, FUSED) else AttnProcessor2_0())
     unet = getattr(unet, "_orig_mod", unet)
     vars(unet).pop("set_default_attn_processor", None)
     for number, hook in list(unet._forward_pre_hooks.items()):

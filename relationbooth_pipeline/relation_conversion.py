@@ -232,3 +232,13 @@ def load_model(model_class: type, source: torch.nn.Module | str | Path | None, *
         )
     check_finite(dict(model.named_parameters()), f"`{source}`")
     return model
+
+
+def own_entries(index: dict, installed: bool = False) -> dict[str, list[str]]:
+    """Entries of a `model_index.json` for the components that diffusers does not know.
+
+    Their library is one of diffusers' own names, since its download refuses any other; `installed`: our modules.
+    """
+    kinds = {"relation_adapter": RelationAdapter, "local_image_encoder": LocalImageEncoder}
+    present = {name: kind for name, kind in kinds.items() if (index.get(name) or [None])[0]}
+    return {n: [kind.__module__ if installed else "stable_diffusion_xl", kind.__name__] for n, kind in present.items()}

@@ -20,6 +20,7 @@ from .relation_images import clip_pixels
 from .relation_inputs import EncodedImagePrompts, images_per_sample, phrases_per_sample
 
 # What an encoder is called in an adapter's folder → the pipeline's slot for it
+NO_ENCODER = "none"  # in an adapter's config: it was saved without this encoder, on purpose
 ENCODER_SLOTS = {"image_encoder": "image_prompt_encoder", "local_image_encoder": "local_image_encoder"}
 
 
@@ -223,8 +224,9 @@ def is_adapter_folder(folder: Path) -> bool:
     return config.is_file() and "RelationAdapter" in config.read_text(encoding="utf-8")
 
 
-def encoder_source(name: str, folder: Path | None, repository: str | None) -> Path | str:
-    """Where an adapter's encoder lies: in its folder, beside it in a saved pipeline, or where its config says.
+def encoder_source(name: str, folder: Path | None, repository: str | None) -> Path | str | None:
+    """Where an adapter's encoder lies: in its folder, beside it in a saved pipeline, or where its config says; None
+    when that says `NO_ENCODER`.
 
     Args:
         name: of `ENCODER_SLOTS`. folder: the adapter's. repository: of its config.
@@ -238,6 +240,6 @@ def encoder_source(name: str, folder: Path | None, repository: str | None) -> Pa
         if (folder.parent / "model_index.json").is_file() and beside.is_dir():
             return beside
     if repository:
-        return repository
+        return None if repository == NO_ENCODER else repository
     off = " (or None to do without local tokens)" if name == "local_image_encoder" else ""
     raise ValueError(f"the adapter brings no `{name}` and names none. Pass `{name}=` a folder or Hub repository{off}.")

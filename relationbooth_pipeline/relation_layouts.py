@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.models.attention_processor import Attention
 from diffusers.utils import logging
 from transformers import PreTrainedTokenizerBase
 
@@ -185,3 +186,32 @@ def _occurrences(phrase: str, prompt: str) -> Iterator[tuple[int, int]]:
 
 def _in_word(character: str) -> bool:
     return character == "_" or unicodedata.category(character or " ")[0] in "LMN"
+
+
+def masks_of_call(
+    masks: dict[int, torch.Tensor] | AutomaticLayout,
+    attn: Attention,
+    queries: Sequence[torch.Tensor],
+    text_keys: Sequence[torch.Tensor],
+    reads: tuple[bool, ...],
+) -> torch.Tensor:
+    """Which image tokens each position may read, bool (B, 1, P, S); automatic layout looks at the first reading part,
+    the conditional one.
+
+    Args:
+        masks: by number of positions. queries, text_keys: (B, H, P or T, d) of every part of the batch.
+    Raises:
+        ValueError: the layer has a grid that no mask is for.
+    """
+    if isinstance(masks, AutomaticLayout):
+        query, key = next((q, k) for q, k, is_reading in zip(queries, text_keys, reads) if is_reading)
+        # The scale comes first: the bare product overflows in float16.
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        return masks.masks(attn, scores.float().softmax(-1))
+    positions = queries[0].shape[2]
+    if positions not in masks:
+        raise ValueError(
+            f"image prompts were prepared for attention grids of {', '.join(map(str, masks))} positions, but the UNet "
+            f"has one of {positions}. Prepare them for this size."
+        )
+    return masks[positions]

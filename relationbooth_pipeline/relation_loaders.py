@@ -11,10 +11,11 @@ from transformers import CLIPVisionModelWithProjection
 
 from .relation_adapter import RelationAdapter
 from .relation_attention import install_parallel_attention, remove_parallel_attention
-from .relation_conversion import adapter_from_released, load_model
+from .relation_conversion import adapter_from_released, load_model, own_entries
 from .relation_files import HUB_ARGUMENTS, find_file, read_checkpoint, whole_file, whole_folder
 from .relation_image_encoder import (
     ENCODER_SLOTS,
+    NO_ENCODER,
     LocalImageEncoder,
     encoder_source,
     find_adapter_folder,
@@ -74,15 +75,26 @@ class RelationAdapterLoaderMixin:
         `DiffusionPipeline.from_pretrained` gives that, with a warning that names what is left out and what to call."""
         index = json.loads(self.to_json_string())
         index |= {"_class_name": StableDiffusionXLPipeline.__name__, LOAD_WITH[0]: LOAD_WITH[1]}
+        index.pop("_name_or_path", None)  # of this machine
         with whole_file(json_file_path) as fresh:
             fresh.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod
+    def _dict_from_json_file(cls, json_file: str | Path) -> dict:
+        """Where a repository or folder brings a copy of our code, the installed one loads it, which needs no trust."""
+        config = super()._dict_from_json_file(json_file)
+        if isinstance(config.get("_class_name"), list) and config["_class_name"][-1] == cls.__name__:
+            config["_class_name"] = cls.__name__
+        return config | own_entries(config)
+
+    @classmethod
     def load_config(cls, *args: Any, **kwargs: Any) -> dict | tuple:
         """As in diffusers, without our hint to other classes."""
-        config = super().load_config(*args, **kwargs)
-        (config[0] if isinstance(config, tuple) else config).pop(LOAD_WITH[0], None)
-        return config
+        found = super().load_config(*args, **kwargs)
+        config = found[0] if isinstance(found, tuple) else found
+        config.pop(LOAD_WITH[0], None)
+        config |= own_entries(config, installed=True)
+        return found
 
     def load_relation_adapter(
         self,
@@ -110,9 +122,7 @@ class RelationAdapterLoaderMixin:
                 or an encoder has another width than the adapter reads. The pipeline is then as it was.
         """
         if unknown := set(kwargs) - set(HUB_ARGUMENTS):
-            raise ValueError(
-                f"`load_relation_adapter` does not know {sorted(unknown)}. Known: {', '.join(HUB_ARGUMENTS)}."
-            )
+            raise ValueError(f"`load_relation_adapter` knows {', '.join(HUB_ARGUMENTS)}, not {sorted(unknown)}.")
         if weight_name is not None:
             folder = None
             file = find_file(pretrained_model_name_or_path, weight_name, subfolder, kwargs)
@@ -159,6 +169,8 @@ class RelationAdapterLoaderMixin:
                 "the adapter's `image_prompt_encoder` is missing, and the folder would not load without it. Load the "
                 "adapter with its encoders again."
             )
+        if self.local_image_encoder is None and self.relation_adapter.config.local_grid:
+            self.relation_adapter.register_to_config(local_image_encoder=NO_ENCODER)
         with whole_folder(target, replace=True) as fresh:
             self.relation_adapter.save_pretrained(fresh)
             self.image_prompt_encoder.save_pretrained(fresh / "image_encoder")
@@ -191,7 +203,7 @@ class RelationAdapterLoaderMixin:
             install_parallel_attention(self.unet)
 
     def fuse_qkv_projections(self, unet: bool = True, vae: bool = True) -> None:
-        """As in diffusers, for self-attention; text cross-attention keeps the projections that its queries share."""
+        """As in diffusers; image prompts are read beside the fused text."""
         super().fuse_qkv_projections(unet=unet, vae=vae)
         if unet and self.relation_adapter is not None:
             install_parallel_attention(self.unet)
@@ -203,10 +215,8 @@ class RelationAdapterLoaderMixin:
     def check_adapter(self) -> None:
         """Raise a ValueError unless an adapter is loaded."""
         if self.relation_adapter is None:
-            raise ValueError(
-                "`image_prompts` need an adapter, and none is loaded. Call "
-                "`pipe.load_relation_adapter(repository_or_folder)` first."
-            )
+            told = "Call `pipe.load_relation_adapter(repository_or_folder)` first."
+            raise ValueError(f"`image_prompts` need an adapter, and none is loaded. {told}")
 
     def _register_relation_components(self, components: dict) -> None:
         # Offloading hooks are set per component, so they are taken off and put on again around the change.

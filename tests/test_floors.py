@@ -72,9 +72,10 @@ TRAINING_BELOW = {
     "training/adapter": ("training/common",),
     "training/encoder": ("training/common",),
     "training": ("training/common", "training/lora", "training/adapter", "training/encoder"),
-    "training/miniature/world": (),
+    "training/miniature/world/poses": (),
+    "training/miniature/world": ("training/miniature/world/poses",),
     "training/miniature/stages": ("training/common", "training/lora", "training/adapter", "training/encoder",
-                                  "training", "training/miniature/world"),
+                                  "training", "training/miniature/world/poses", "training/miniature/world"),
 }  # fmt: skip
 TRAINING_BELOW["training/miniature/measure"] = (
     *TRAINING_BELOW["training/miniature/stages"],

@@ -35,6 +35,15 @@ def generate(
             "layout, else side by side."
         ),
     ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Picture, white where the object goes, in place of its box; repeat for each object; none: its box."
+        ),
+    ] = None,
+    automatic_layout: Annotated[
+        bool, typer.Option("--automatic-layout", help="Find the places from the sentence while denoising.")
+    ] = False,
     model: Annotated[str, typer.Option(help="SDXL folder, Hub repository or .safetensors file.")] = "miniature",
     adapter: Annotated[
         str | None, typer.Option(help="Adapter folder or repository; none: without. Default: the model's own.")
@@ -46,6 +55,9 @@ def generate(
     local_image_encoder: Annotated[
         str | None, typer.Option(help="Dense CLIP for local tokens; none: without. Default: what the adapter names.")
     ] = None,
+    local_tokens: Annotated[
+        bool, typer.Option("--local-tokens/--no-local-tokens", help="Read the images' details by local tokens.")
+    ] = True,
     lora: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,7 +126,8 @@ def generate(
         own = {"--prompt": prompt, "--image": image, "--phrase": phrase, "--box": box, "--lora": lora, "--sheet": sheet}
         own |= {"--negative-prompt": negative_prompt, "--seed": seed, "--height": height, "--width": width}
         own |= {"--steps": steps, "--guidance-scale": guidance_scale, "--guidance-rescale": guidance_rescale}
-        own |= {"--image-prompt-scale": image_prompt_scale}
+        own |= {"--image-prompt-scale": image_prompt_scale, "--mask": mask}
+        own |= {"--automatic-layout": automatic_layout or None, "--no-local-tokens": None if local_tokens else False}
         if given := [name for name, value in own.items() if value is not None]:
             raise ValueError(f"`--from` brings the settings of its pictures: leave out {', '.join(given)}.")
         return draw_batch(jobs, GenerationSettings("", **common))
@@ -126,6 +139,9 @@ def generate(
         image=image or [],
         phrase=phrase or [],
         box=[parse_box(text) for text in box] if box else None,
+        mask=[None if text == "none" else text for text in mask] if mask else None,
+        automatic_layout=automatic_layout,
+        local_tokens=local_tokens,
         negative_prompt=negative_prompt,
         seed=seed,
         count=count,
@@ -142,7 +158,7 @@ def generate(
     targets = [("--output", file) for file in files] + ([] if sheet is None else [("--sheet", sheet)])
     for flag, file in targets:
         check_output(flag, file)
-    check_apart(targets, inputs=settings.image)
+    check_apart(targets, inputs=[*settings.image, *filter(None, settings.mask or [])])
 
     console = Console(stderr=True)
     with console.status("loading models"):

@@ -10,7 +10,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ..relation_files import PICKLE_SUFFIXES, is_pickle, read_checkpoint
+from ..relation_images import open_image
 from ..sheets.png_settings import read_png_settings
+from ..sheets.watermark import watermark_told
 from .file_kinds import foreign_kind
 
 # Modules that import diffusers come inside functions: pictures are told without its seconds.
@@ -30,10 +32,7 @@ def summary(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"there is no `{path}`. Check the path.")
     if path.suffix.lower() == ".png":
-        settings = read_png_settings(path)
-        if settings is None:
-            raise ValueError(f"`{path}` carries no settings: `relationbooth` did not write it, or another program did.")
-        return {"kind": settings.get("kind", "generated picture"), "settings": settings}
+        return _picture(path)
     kind = foreign_kind(path)
     if kind is None and path.suffix.lower() == ".safetensors":
         return _safetensors(path)
@@ -41,6 +40,17 @@ def summary(path: str | Path) -> dict[str, Any]:
         return _checkpoint(path, read_checkpoint(path))
     kinds = f"a folder, .png, .safetensors or {', '.join(PICKLE_SUFFIXES)}"
     raise ValueError(f"`{path}` must be {kinds}, got {kind or repr(path.suffix)}.")
+
+
+def _picture(path: Path) -> dict[str, Any]:
+    settings, told = read_png_settings(path), watermark_told(open_image(path))
+    if settings is None and not told.startswith("found"):
+        raise ValueError(
+            f"`{path}` carries no settings: `relationbooth` did not write it, or another program did. "
+            f"SDXL's watermark: {told}."
+        )
+    kind = "generated picture" if settings is None else settings.get("kind", "generated picture")
+    return {"kind": kind, "settings": settings, "watermark": told}
 
 
 def _folder(path: Path) -> dict[str, Any]:

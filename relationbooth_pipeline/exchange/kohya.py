@@ -37,8 +37,12 @@ def is_lora(keys: Iterable[str]) -> bool:
 def kohya_name(source: Path) -> str:
     """File name of the twin: people put it into a folder of many, so it says its relation."""
     metadata = read_relation_metadata(source)
-    name = metadata.relation if metadata else Path(source).stem
-    return f"{re.sub(r'[^0-9A-Za-z_-]+', '_', name).strip('_') or 'lora'}_kohya.safetensors"
+    return twin_name(metadata.relation if metadata else Path(source).stem)
+
+
+def twin_name(relation: str) -> str:
+    """File name of a relation's twin, in characters that every system takes."""
+    return f"{re.sub(r'[^0-9A-Za-z_-]+', '_', relation).strip('_') or 'lora'}_kohya.safetensors"
 
 
 def write_kohya(source: Path, target: Path) -> None:

@@ -238,6 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
 _ID, _API = r"([^/]+/[^/]+)", r"/api/(model|dataset|space)s/([^/]+/[^/]+)"
 _ROUTES = [
     (r"/api/validate-yaml", lambda handler: handler.reply(body={"errors": [], "warnings": []})),
+    (r"/api/whoami-v2", lambda handler: handler.reply(body={"name": "me", "auth": {"accessToken": {"role": "write"}}})),
     (r"/api/repos/create", _Handler.create),
     (r"/objects/([0-9a-f]{64})", _Handler.large_object),
     (rf"/(?:(datasets|spaces)/)?{_ID}\.git/info/lfs/objects/batch", _Handler.large_batch),

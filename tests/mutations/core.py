@@ -41,18 +41,14 @@ EDITS = [
             "masked text is read": (
                 "text_value, attn_mask=attention_mask)", "text_value)",
                 f"{ATTENTION}::test_text_that_is_masked_stays_unread_beside_image_prompts"),
-            "the layout's scores are not scaled": ("(query * query.shape[-1] ** -0.5) @", "query @", TEXT_MAPS),
-            "the scale comes after the product": (
-                "(query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)",
-                "(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5", TEXT_MAPS),
-            "automatic layout looks at the last part": (
-                "next((q, k) for q, k, is_reading in zip(queries, text_keys, reads) if is_reading)",
-                "queries[-1], text_keys[-1]", TEXT_MAPS),
             "blocks left out get the full scale": (
                 "default_scale=0.0", "default_scale=1.0", f"{REFUSALS}::test_a_scale_for_each_block"),
             "a replaced processor goes unnoticed": (
                 "if path not in ours:", "if False:",
                 f"{REFUSALS}::test_processors_replaced_after_preparation_are_noticed"),
+            "fused text is projected by the old matrices": (
+                "attn.to_kv(states).chunk(2, dim=-1)", "(attn.to_k(states), attn.to_v(states))",
+                f"{REFUSALS}::test_fused_projections_and_default_processors_leave_image_prompts_alone"),
             "the hook stays after removal": (
                 "            del unet._forward_pre_hooks[number]\n", "            pass\n",
                 f"{REFUSALS}::test_another_unet_is_refused"),
@@ -61,6 +57,13 @@ EDITS = [
     *edits_of(
         f"{PACKAGE}/relation_layouts.py",
         {
+            "the layout's scores are not scaled": ("(query * query.shape[-1] ** -0.5) @", "query @", TEXT_MAPS),
+            "the scale comes after the product": (
+                "(query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)",
+                "(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5", TEXT_MAPS),
+            "automatic layout looks at the last part": (
+                "next((q, k) for q, k, is_reading in zip(queries, text_keys, reads) if is_reading)",
+                "queries[-1], text_keys[-1]", TEXT_MAPS),
             "maps are cut where they lie": (
                 "(mean - low) / (high - low + 1e-5)", "mean", FORMULA),
             "maps are not moved to zero": ("(mean - low) / (high", "mean / (high", FORMULA),

@@ -1,5 +1,14 @@
 """All edits, by the part of the project that they break."""
 
-from . import annotation, core, distillation, encoding, training, words
+from . import annotation, core, distillation, encoding, identities, poses, training, words
 
-EDITS = [*core.EDITS, *encoding.EDITS, *words.EDITS, *training.EDITS, *distillation.EDITS, *annotation.EDITS]
+EDITS = [
+    *core.EDITS,
+    *encoding.EDITS,
+    *words.EDITS,
+    *training.EDITS,
+    *distillation.EDITS,
+    *poses.EDITS,
+    *identities.EDITS,
+    *annotation.EDITS,
+]

@@ -30,6 +30,22 @@ class Pipeline(RelationBoothPipeline):
 diffusers.pipelines.Pipeline = Pipeline  # one test looks the class up there by its name
 
 
+class ImageToImage(diffusers.StableDiffusionXLImg2ImgPipeline):
+    """Diffusers' own, built from all components as the tests do, and drawn through as our users are told to."""
+
+    @functools.wraps(diffusers.StableDiffusionXLImg2ImgPipeline.__init__)
+    def __init__(self, **components):
+        ours = Pipeline(**components)
+        super().__init__(**ours.sdxl_components)
+        self.ours = ours
+
+    @functools.wraps(diffusers.StableDiffusionXLImg2ImgPipeline.__call__)
+    def __call__(self, *args, image_prompts=None, phrases=None, **kwargs):
+        if image_prompts is None:
+            return super().__call__(*args, **kwargs)
+        return self.ours.draw_through(self, *args, image_prompts=image_prompts, phrases=phrases, **kwargs)
+
+
 class TestStock(stock.StableDiffusionXLPipelineFastTests):
     """The stock pipeline, as a peer."""
 
@@ -40,9 +56,12 @@ class TestOurs(stock.StableDiffusionXLPipelineFastTests):
 
     def setUp(self):
         super().setUp()
-        patch = mock.patch.object(stock, "StableDiffusionXLPipeline", Pipeline)  # many tests name the class itself
-        patch.start()
-        self.addCleanup(patch.stop)
+        # Many tests name the classes themselves.
+        for name, ours in (("StableDiffusionXLPipeline", Pipeline), ("StableDiffusionXLImg2ImgPipeline", ImageToImage)):
+            patch = mock.patch.object(stock, name, ours)
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.are_encoded = False
 
     def get_dummy_components(self, *args, **kwargs):
         components = super().get_dummy_components(*args, **kwargs)
@@ -55,7 +74,16 @@ class TestOurs(stock.StableDiffusionXLPipelineFastTests):
 
     def get_dummy_inputs(self, *args, **kwargs):
         inputs = super().get_dummy_inputs(*args, **kwargs)
-        return {**inputs, "image_prompts": [tiny.photo(1), tiny.photo(2)], "phrases": ["cat", "bear"]}
+        image_prompts, phrases = [tiny.photo(1), tiny.photo(2)], ["cat", "bear"]
+        if self.are_encoded:
+            pipe = Pipeline(**self.get_dummy_components())
+            return {**inputs, "image_prompts": pipe.encode_image_prompts(image_prompts, phrases)}
+        return {**inputs, "image_prompts": image_prompts, "phrases": phrases}
+
+    def test_encode_prompt_works_in_isolation(self):
+        """The text encoders go, so image prompts and phrases are encoded before, as the prompt is."""
+        self.are_encoded = True
+        super().test_encode_prompt_works_in_isolation()
 
     def _modify_inputs_for_ip_adapter_test(self, inputs):
         inputs = super()._modify_inputs_for_ip_adapter_test(inputs)

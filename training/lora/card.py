@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData, hf_hub_download
 
+from relationbooth_pipeline.exchange.kohya import twin_name
 from relationbooth_pipeline.relation_files import whole_file
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME, RelationMetadata
 from relationbooth_pipeline.triplets import Triplet
@@ -105,6 +106,7 @@ def write_card(
     gate = "all timesteps" if limit is None else f"timesteps up to {limit}"
     trigger = run.lora.template or trigger_words(triplets, metadata.predicate)
     named = f"`{public_name(base)}`" if is_local(base) else f"[{base}](https://huggingface.co/{base})"
+    twin = twin_name(metadata.relation)
     where = ", a model in a local folder" if is_local(base) else ""
     body = f"""
 # RelationLoRA: {metadata.relation}
@@ -133,8 +135,15 @@ image = pipe(
 ).images[0]  # without `boxes`, this file's own layout is used: {metadata.layout_prior}
 ```
 
-The same file is an ordinary SDXL LoRA: `StableDiffusionXLPipeline.load_lora_weights` reads it too, without image
-prompts.
+## Use it elsewhere
+
+| tool | file |
+|---|---|
+| diffusers alone | `pytorch_lora_weights.safetensors`, by `StableDiffusionXLPipeline.load_lora_weights` |
+| ComfyUI | `{twin}` in `models/loras`, by the node "Load LoRA" |
+| A1111, Forge | `{twin}` in `models/Lora`, as `<lora:{Path(twin).stem}:1>` in the prompt |
+
+There the words carry the relation; the looks of your own objects need the adapter above.
 
 ## Training
 
@@ -145,7 +154,13 @@ prompts.
 ## Limits
 
 Boxes guide, they do not bind. The relation was learned from {len(triplets)} examples with {objects}; others may follow
-it less well. You need the rights to the photos you use.
+it less well.
+
+## Consent and disclosure
+
+Use photos that you have the rights to, and of people with their consent only. A generated picture that could be taken
+for a photograph should be told as generated: `relationbooth` writes its settings into every PNG, and diffusers SDXL's
+invisible watermark where `invisible-watermark` is installed.
 """
     told = {} if is_local(base) else {"base_model": base, "base_model_relation": "adapter"}
     data = ModelCardData(

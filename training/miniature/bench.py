@@ -1,7 +1,7 @@
 """Write the miniature bench, the cases that ship with the package: `python -m training.miniature.bench`.
 
-Held-out characters do everything the world knows. Every character has photos in other actions; boxes are those of a
-render of the case itself, so that no detector is needed to know who should stand where.
+Held-out characters do everything in the world's edition that ships. Every character has photos in other actions; boxes
+are those of a render of the case itself, so that no detector is needed to know who should stand where.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from relationbooth_pipeline.relation_files import whole_folder
 
 from .stages.image_prompts import image_prompt
 from .world.captions import PREDICATES, make_caption
-from .world.poses import POSES, RELATIONS
+from .world.poses import RELATIONS
 from .world.rendering import BACKGROUNDS, render
-from .world.splits import held_out_characters
+from .world.splits import held_out_characters, known_poses
 
 CHARACTERS = 12
 PHOTOS = 4  # of each character
@@ -51,7 +51,7 @@ def write_bench(folder: Path) -> list[Case]:
             place.mkdir()
             for number in range(PHOTOS):
                 image_prompt(character, rng).save(place / f"{number}.png", optimize=True)
-        for pose in POSES:
+        for pose in known_poses():
             for number in range(CASES_OF_A_POSE):
                 cases.append(draw_case(pose, number, characters))
         write_cases(cases, fresh, fresh / CASES)

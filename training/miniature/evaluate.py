@@ -18,7 +18,7 @@ from .measure.cases import draw_cases, draw_pictures, judge, mean_over_seeds, su
 from .measure.judges import ready_judges
 from .train import default_device
 from .world.pictures import contact_sheet
-from .world.poses import POSES
+from .world.splits import known_poses
 
 ROWS = {  # name: (detail of the caption, with image prompts, with the RelationLoRA)
     "base, full captions": ("full", False, False),
@@ -125,7 +125,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="pipeline folder; default: the embedded miniature")
     parser.add_argument("--output_dir", required=True, help="judges, table and sheets go there")
-    parser.add_argument("--poses", nargs="*", choices=tuple(POSES), help="default: all")
+    parser.add_argument("--poses", nargs="*", choices=known_poses(), help="default: all")
     parser.add_argument("--rows", nargs="*", choices=tuple(ROWS), default=list(ROWS))
     parser.add_argument("--count", type=int, default=50, help="generations of each pose and row")
     parser.add_argument("--image_prompt_scale", type=float, default=1.0)
@@ -145,14 +145,14 @@ def main(arguments=None):
     loras = {} if given.relation_loras else own_relation_loras(model)
     for text in given.relation_loras:
         pose, _, folder = text.partition("=")
-        if pose not in POSES or not Path(folder).exists():
+        if pose not in known_poses() or not Path(folder).exists():
             parser.error(f"`--relation_loras` must be POSE=FOLDER with a pose of the world, got {text!r}.")
         loras.setdefault(pose, []).append(folder)
     judges = ready_judges(root / "judges")
     pipeline = RelationBoothPipeline.from_pretrained(model).to(given.device)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_relation_adapter(model / "relation_adapter")
-    poses = given.poses or tuple(POSES)
+    poses = given.poses or known_poses()
     table = evaluate(
         pipeline,
         judges,

@@ -23,7 +23,7 @@ from .measure.judges import ready_judges
 from .measure.lora_table import relation_lora_table
 from .stages.towers import prepare_towers
 from .train import default_device, mixed_precision
-from .world.poses import ACTIONS, RELATIONS
+from .world.splits import known_poses
 
 OVERLAPPING = ("kissing", "hugging", "back_to_back")  # where objects are confused, if anywhere
 UNSEEN = ("shaking_hands", "dancing")  # by the adapter; the second by the base, too
@@ -60,7 +60,7 @@ def main(arguments=None):
     parser.add_argument("--model", help="pipeline folder; default: the embedded miniature")
     parser.add_argument("--output_dir", required=True, help="towers, adapters, RelationLoRAs and tables go there")
     parser.add_argument("--tables", nargs="+", choices=tuple(TABLES), default=list(TABLES))
-    parser.add_argument("--poses", nargs="+", choices=(*RELATIONS, *ACTIONS), help="default: each table's own")
+    parser.add_argument("--poses", nargs="+", choices=known_poses(), help="default: each table's own")
     parser.add_argument("--count", type=int, default=40, help="generations of each pose and row")
     parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each row and pose")
     parser.add_argument("--seed", type=int, default=0, help="of the cases")

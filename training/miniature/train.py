@@ -1,8 +1,9 @@
 """Train the miniature: `python -m training.miniature.train STAGE --output_dir DIR`.
 
 Stages: vae, encoders, base, local_encoder (the vision tower distilled to be read densely), adapter, decoder, export,
-relation_loras, or all of them in this order. Every stage resumes where it was killed. On a CPU, start the program with
-the allocator settings that the run log gives; without them page faults halve the speed.
+relation_loras, or all of them in this order; and vocabulary, which gives text encoders of an older world the words of
+this one. Every stage resumes where it was killed. On a CPU, start the program with the allocator settings that the run
+log gives; without them page faults halve the speed. `MINIATURE_WORLD=2` before it trains for the second edition.
 """
 
 import argparse
@@ -43,12 +44,13 @@ def mixed_precision(name, device=None):
     return lambda: torch.autocast(torch.device(device or default_device()).type, torch.bfloat16)
 
 
-def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, training_seeds=1):
+def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, training_seeds=1, start_from=None):
     """Run one stage; its state lives in `output_dir`/`stage`.
 
     Args:
         overrides: TrainingPlan fields that replace the stage's defaults.
         training_seeds: RelationLoRAs of each relation.
+        start_from: pipeline folder whose weights the stages vae and encoders begin with; None: random ones.
     """
     root = Path(output_dir)
     if stage == "export":
@@ -62,14 +64,19 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
     if stage == "local_encoder":
         from .stages.towers import distil
 
-        distil(root / "encoders" / "image_encoder", root / stage, root / "scenes")
+        distil(root / "encoders" / "image_encoder", root / stage, root / "scenes", mixed_precision=precision)
         return True
+    if stage == "vocabulary":
+        from .stages.encoders import grow_vocabulary
+
+        return grow_vocabulary(root / "encoders")
+    start_from = None if start_from is None else Path(start_from)
     plan = TrainingPlan(**{**PLANS[stage], **overrides})
     autocast = mixed_precision(precision, plan.device)
     if stage == "vae":
         from .stages.autoencoder import train_vae
 
-        return train_vae(root / stage, plan, autocast)
+        return train_vae(root / stage, plan, autocast, start_from=start_from)
     if stage == "decoder":
         from .stages.autoencoder import train_decoder
 
@@ -77,7 +84,7 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
     if stage == "encoders":
         from .stages.encoders import train_encoders
 
-        return train_encoders(root / stage, plan, autocast)
+        return train_encoders(root / stage, plan, autocast, start_from=start_from)
     if stage == "base":
         from .stages.base import train_base
 
@@ -92,7 +99,7 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=(*STAGES, "all"))
+    parser.add_argument("stage", choices=(*STAGES, "vocabulary", "all"))
     parser.add_argument("--output_dir", required=True, help="training state, outside the repository")
     parser.add_argument("--export_dir", help="where `export` writes the pipeline folder; default OUTPUT_DIR/export")
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="bf16")
@@ -101,6 +108,7 @@ def main(arguments=None):
     )
     parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each relation; the first ships")
+    parser.add_argument("--start_from", help="pipeline folder whose weights vae and encoders begin with")
     for name, kind in (
         ("max_train_steps", int),
         ("learning_rate", float),
@@ -115,7 +123,7 @@ def main(arguments=None):
     fields = TrainingPlan.__dataclass_fields__
     overrides = {name: value for name, value in given.items() if name in fields and value is not None}
     for stage in STAGES if given["stage"] == "all" else (given["stage"],):
-        options = given["mixed_precision"], given["export_dir"], given["training_seeds"]
+        options = given["mixed_precision"], given["export_dir"], given["training_seeds"], given["start_from"]
         if run_stage(stage, given["output_dir"], overrides, *options) is False:
             print(f"{stage} stopped before its last step; start the same command again to go on.")
             break

@@ -41,7 +41,8 @@ def test_picture_keeps_its_settings_and_repeats_from_them(run, two, world, tmp_p
     for folder in (tmp_path, world):
         assert str(folder) not in json.dumps(settings)
     told = json.loads(run("info", "one.png").output)
-    assert told == {"kind": "generated picture", "settings": settings}
+    watermark = "none: pictures below 256 pixels get no watermark"
+    assert told == {"kind": "generated picture", "settings": settings, "watermark": watermark}
     again = typed(settings, world)
     assert run("generate", "--prompt", settings["prompt"], *again, "--output", "two.png").exit_code == 0
     assert Image.open("one.png").tobytes() == Image.open("two.png").tobytes()
@@ -108,6 +109,41 @@ def test_local_tokens_can_be_turned_off_by_name(run, two, world):
         result = generate(run, *two, *adapter, *more, "--seed", 1, "--output", name)
         assert result.exit_code == 0, result.output
     assert Image.open("with.png").tobytes() != Image.open("without.png").tobytes()
+
+
+def test_local_tokens_are_left_out_by_a_flag(run, two, world):
+    adapter = world / "weights" / "relation_adapter"
+    seeded = [*two, "--seed", 1]
+    generate(run, *seeded, "--adapter", adapter, "--local-image-encoder", "none", "--output", "without.png")
+    assert generate(run, *seeded, "--no-local-tokens").exit_code == 0
+    assert Image.open("relationbooth.png").tobytes() == Image.open("without.png").tobytes()
+    assert read_png_settings("relationbooth.png")["local_tokens"] is False
+
+
+def test_a_painted_mask_acts_in_place_of_its_box(run, two):
+    boxes = [*two, "--seed", 3, "--box", "0,0,0.5,1", "--box", "0.5,0,1,1"]
+    generate(run, *boxes, "--output", "boxes.png")
+    painted = Image.new("L", (64, 64))
+    painted.paste(255, (0, 0, 32, 64))
+    painted.save("left.png")
+    result = generate(run, *boxes, "--mask", "left.png", "--mask", "none")
+    assert result.exit_code == 0, result.output
+    assert Image.open("relationbooth.png").tobytes() == Image.open("boxes.png").tobytes()  # the same place
+    assert read_png_settings("relationbooth.png")["mask"] == ["left.png", None]
+    painted.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("right.png")
+    generate(run, *boxes, "--mask", "right.png", "--mask", "none")
+    assert Image.open("relationbooth.png").tobytes() != Image.open("boxes.png").tobytes()
+    refused = generate(run, *boxes, "--mask", "left.png")
+    assert refused.exit_code == 1 and "`--mask` must have one entry per `--image`, got 1 for 2" in refused.output
+
+
+def test_automatic_layout_finds_the_places_itself(run, two):
+    generate(run, *two, "--seed", 3, "--output", "side_by_side.png")
+    assert generate(run, *two, "--seed", 3, "--automatic-layout").exit_code == 0
+    assert read_png_settings("relationbooth.png")["automatic_layout"] is True
+    assert Image.open("relationbooth.png").tobytes() != Image.open("side_by_side.png").tobytes()
+    refused = generate(run, *two, "--box", LEFT, "--box", RIGHT, "--automatic-layout")
+    assert refused.exit_code == 1 and "`--automatic-layout` finds the places itself" in refused.output
 
 
 def test_lora_brings_its_weight_and_layout(run, two):

@@ -124,8 +124,15 @@ def test_attention_slicing_leaves_image_prompts_alone(pipe):
 def test_fused_projections_and_default_processors_leave_image_prompts_alone(pipe):
     expected, plain = generate(pipe, **TWO), generate(pipe)
     pipe.fuse_qkv_projections()
-    assert any("Fused" in type(p).__name__ for p in pipe.unet.attn_processors.values())
+    assert all(type(p).__name__.startswith("Fused") for p in pipe.unet.attn_processors.values())
+    separate = {n: p for n, p in pipe.unet.named_parameters() if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
+    kept = {name: parameter.detach().clone() for name, parameter in separate.items()}
+    for parameter in separate.values():
+        parameter.data.zero_()  # the fused product alone is read
     torch.testing.assert_close(generate(pipe, **TWO), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(generate(pipe), plain, atol=1e-4, rtol=1e-4)
+    for name, parameter in separate.items():
+        parameter.data.copy_(kept[name])
     pipe.unfuse_qkv_projections()
     torch.testing.assert_close(generate(pipe, **TWO), expected, atol=1e-4, rtol=1e-4)
     for unet in (pipe.unet, copy.deepcopy(pipe.unet)):

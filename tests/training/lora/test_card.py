@@ -81,6 +81,12 @@ def test_the_code_of_the_card_compiles_whatever_quotes_its_words_hold(run, tmp_p
     assert 'pipe.load_relation_adapter("it\'s/mine", local_image_encoder=None)' in names
 
 
+def test_the_card_tells_the_other_tools_file_and_asks_for_consent(run, tmp_path):
+    text = written(run, tmp_path).text
+    assert text.count("`hugs_kohya.safetensors`") == 2 and "<lora:hugs_kohya:1>" in text
+    assert "of people with their consent only" in text and "told as generated" in text
+
+
 def test_the_licence_is_the_base_s_own(run, tmp_path):
     model = tmp_path / "model"
     model.mkdir()

@@ -13,18 +13,18 @@ from torch import nn
 
 from relationbooth_pipeline.relation_files import whole_file
 
-from ..stages.encoders import ATTRIBUTES, accuracy, attribute_loss, attribute_targets
+from ..stages.attributes import ATTRIBUTES, accuracy, attribute_loss, attribute_targets
 from ..stages.training_loop import Trainer, TrainingPlan
 from ..world.pictures import to_tensor
-from ..world.poses import POSES, RELATIONS
+from ..world.poses import RELATIONS
 from ..world.rendering import BACKGROUNDS, render
-from ..world.splits import held_out_characters, training_character
+from ..world.splits import held_out_characters, known_poses, training_character
 
 CROP_SIZE = 64  # pixels of a judged character
 SCENE_SIZE = 64  # pixels of a judged scene
 FILE_NAME = "judges.pt"
 BOX_MARGIN = 0.03  # generated characters do not end exactly at their boxes
-POSE_NAMES = tuple(POSES)
+POSE_NAMES = known_poses()
 KEYPOINT_WEIGHT = 10.0  # brings a squared distance in boxes to the size of a cross-entropy
 BOX_WEIGHT = 30.0  # the same for a squared distance in pictures
 PLAN = TrainingPlan(max_train_steps=1500, muon_learning_rate=0.02, constant_share=0.5, sample_steps=500)

@@ -23,7 +23,7 @@ from ..stages.image_prompts import image_prompt
 from ..world.captions import PREDICATES, make_caption
 from ..world.poses import RELATIONS
 from ..world.rendering import BACKGROUNDS, render
-from ..world.splits import held_out_characters
+from ..world.splits import held_out_characters, known_poses
 
 VARIANTS = ("right", "other relation", "exchanged", "stranger", "collage")
 # question → (variants that are right, variants that are wrong)
@@ -41,8 +41,8 @@ def draw_case(number: int, folder: Path) -> tuple[Case, list[Image.Image]]:
     """A pair's case, its photos written to `folder`, and its picture in each of `VARIANTS`."""
     rng = random.Random(f"metric validity/{number}")
     first, second, stranger = rng.sample(held_out_characters(), 3)
-    pose, background = rng.choice(tuple(RELATIONS)), rng.choice(tuple(BACKGROUNDS))
-    other = rng.choice([name for name in RELATIONS if name != pose])
+    pose, background = rng.choice(known_poses(RELATIONS)), rng.choice(tuple(BACKGROUNDS))
+    other = rng.choice([name for name in known_poses(RELATIONS) if name != pose])
     seed = rng.randrange(2**31)
 
     def drawn(characters, relation):

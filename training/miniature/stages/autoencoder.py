@@ -7,14 +7,17 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from ..world.pictures import contact_sheet, to_pictures, to_tensor
-from ..world.poses import POSES, RELATIONS
-from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, render
-from ..world.splits import training_character
+from ..world.poses import RELATIONS
+from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, Scene, render
+from ..world.splits import known_poses, training_character
 from .training_loop import Trainer, TrainingPlan
+from .warm_start import vae_from
 
 CROP = 64  # pixels; small crops give three times the steps, whole images come in the last part
 WHOLE_IMAGE_SHARE = 0.3
 CROPS_PER_IMAGE = 2
+DETAIL_CROP = 48  # pixels; where characters have details, one crop of each picture shows one
+CODE_SIDE = 8  # pixels of a latent; crops begin on its grid, as in the whole picture
 
 
 def build_autoencoder():
@@ -34,14 +37,19 @@ def build_autoencoder():
     )
 
 
-def random_image(rng, unnamed_color_share=0.6):
-    """A picture of any pose; more than half of the bodies have colours without a name.
+def random_scene(rng, unnamed_color_share=0.6) -> Scene:
+    """A scene of any pose; more than half of the bodies have colours without a name.
 
     All poses, also those that base and adapter never see: like SDXL's, this autoencoder is to hold whatever is drawn.
     """
-    pose = rng.choice(tuple(POSES))
+    pose = rng.choice(known_poses())
     characters = [training_character(rng, unnamed_color_share) for _ in range(2 if pose in RELATIONS else 1)]
-    return render(characters, pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False).image
+    return render(characters, pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False)
+
+
+def random_image(rng, unnamed_color_share=0.6):
+    """The picture of a `random_scene`."""
+    return random_scene(rng, unnamed_color_share).image
 
 
 def _gradients(x):
@@ -114,11 +122,25 @@ def random_batch(rng, whole_images):
         return to_tensor([random_image(rng) for _ in range(4)])
     crops = []
     for _ in range(12 // CROPS_PER_IMAGE):
-        image = random_image(rng)
-        for _ in range(CROPS_PER_IMAGE):
-            top, left = (rng.randrange(0, IMAGE_SIZE - CROP + 1, 8) for _ in range(2))
-            crops.append(image[top : top + CROP, left : left + CROP])
+        scene = random_scene(rng)
+        places = [place for found in scene.details for points in found.values() for place in points]
+        side = DETAIL_CROP if places else CROP
+        for number in range(CROPS_PER_IMAGE):
+            if places and number == 0:
+                top, left = _corner_around(rng.choice(places), side, rng)
+            else:
+                top, left = (rng.randrange(0, IMAGE_SIZE - side + 1, CODE_SIDE) for _ in range(2))
+            crops.append(scene.image[top : top + side, left : left + side])
     return to_tensor(crops)
+
+
+def _corner_around(place, side, rng):
+    """(top, left) of a crop on the latents' grid that holds `place`, (x, y) in [0, 1], away from its border."""
+    corners = []
+    for value in reversed(place):
+        inside = value * IMAGE_SIZE - rng.uniform(0.25, 0.75) * side
+        corners.append(min(max(0, round(inside / CODE_SIDE) * CODE_SIDE), IMAGE_SIZE - side))
+    return tuple(corners)
 
 
 def run_autoencoder(vae, trainer, autocast):
@@ -145,15 +167,16 @@ def run_autoencoder(vae, trainer, autocast):
     return trainer.run(loss_of, after_interval)
 
 
-def train_vae(output_dir, plan: TrainingPlan, autocast, statistics_images=512):
+def train_vae(output_dir, plan: TrainingPlan, autocast, statistics_images=512, start_from=None):
     """Train, or resume, and save the folded autoencoder to `output_dir`/model.
 
     Args:
         autocast: callable that returns the mixed-precision context.
         statistics_images: pictures that the latents' mean and deviation are measured on.
+        start_from: pipeline folder whose autoencoder goes on; None: random weights.
     """
     torch.manual_seed(plan.seed)
-    vae = build_autoencoder().train()
+    vae = (build_autoencoder() if start_from is None else vae_from(start_from)).train()
     trainer = Trainer({"vae": vae}, plan, output_dir)
     finished = run_autoencoder(vae, trainer, autocast)
     vae.eval()

@@ -10,8 +10,9 @@ from ..world.pictures import contact_sheet, to_pictures
 from ..world.rendering import IMAGE_SIZE
 from ..world.splits import training_character
 from ..world.tokenizer import tokenize
+from .attributes import WIDTH, AttributeHeads, attribute_loss, attribute_targets
 from .binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
-from .encoders import WIDTH, AttributeHeads, attribute_loss, attribute_targets, random_phrases
+from .encoders import random_phrases
 from .latents import from_tuple, scene_latents
 from .training_loop import Trainer
 

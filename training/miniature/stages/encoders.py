@@ -1,37 +1,44 @@
 """Stage "encoders": two CLIP text models and a CLIP vision tower that learn to name a character's attributes.
 
 Contrast between pictures and phrases alone learned only colours in the first study, so attribute heads (dropped
-afterwards) ask for species, colour, marking and accessory directly, of the vision tower's penultimate states, which
-adapters read, and of both texts' pooled outputs.
+afterwards) ask for the attributes directly: of the vision tower's penultimate states, which adapters read, of its
+embedding, which distillation compares, and of both texts' pooled outputs.
 """
 
 import random
+import shutil
+import tempfile
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
 
-from ..world.identities import ACCESSORIES, COLORS, MARKINGS, SPECIES
-from ..world.poses import ACTIONS
-from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, render
-from ..world.splits import held_out_characters, poses_of_kinds, training_character
+from ..world.proportions import PROPORTIONS, Proportions
+from ..world.splits import held_out_characters, training_character
 from ..world.tokenizer import MAX_LENGTH, tokenize, write_tokenizer
+from .attributes import (
+    ATTRIBUTES,
+    FINE_ATTRIBUTES,
+    IGNORED,
+    VISUAL_ATTRIBUTES,
+    WIDTH,
+    AttributeHeads,
+    accuracy,
+    attribute_loss,
+    attribute_targets,
+    summary,
+)
+from .character_views import character_views, clip_tensor
 from .training_loop import Trainer
-
-WIDTH = 128
-ATTRIBUTES = {"species": SPECIES, "color": tuple(COLORS), "marking": MARKINGS, "accessory": ACCESSORIES}
-IGNORED = -100  # cross_entropy's own default for targets that do not count
-# CLIP's normalisation, the one that every image prompt gets at inference.
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+from .warm_start import start_image_encoder, start_text_encoders
 
 
 def build_text_encoders(vocabulary_size):
@@ -52,67 +59,15 @@ def build_text_encoders(vocabulary_size):
     return models
 
 
-def build_image_encoder():
-    """The vision tower, 0.9 M parameters, 64 patches of 16 pixels."""
+def build_image_encoder(proportions: Proportions = PROPORTIONS):
+    """The vision tower, 0.8 to 0.9 M parameters."""
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
-            hidden_size=WIDTH, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4, image_size=IMAGE_SIZE,
-            patch_size=16, projection_dim=WIDTH, hidden_act="gelu",
+            hidden_size=WIDTH, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
+            image_size=proportions.clip_input, patch_size=proportions.clip_patch, projection_dim=WIDTH,
+            hidden_act="gelu",
         )
     )  # fmt: skip
-
-
-class AttributeHeads(nn.Module):
-    """Linear readings of every attribute from the three encoders; needed in training only."""
-
-    def __init__(self):
-        super().__init__()
-        sizes = {name: len(values) for name, values in ATTRIBUTES.items()}
-        sources = {"image": 2 * WIDTH, "text": WIDTH, "text_2": WIDTH}
-        self.readings = nn.ModuleDict(
-            {
-                source: nn.ModuleDict({n: nn.Linear(width, size) for n, size in sizes.items()})
-                for source, width in sources.items()
-            }
-        )
-        self.rgb = nn.Linear(2 * WIDTH, 3)
-        self.text_projection = nn.Linear(WIDTH, WIDTH)
-        self.log_scale = nn.Parameter(torch.tensor(2.3))  # exp = 10; CLIP starts at 14
-
-    def forward(self, source, states):
-        return {name: reading(states) for name, reading in self.readings[source].items()}
-
-
-def attribute_targets(characters, mentioned=None, device=None):
-    """{attribute: (B,) class numbers}; unnamed colours and what `mentioned` (a list of sets) leaves out are ignored."""
-    targets = {}
-    for name, values in ATTRIBUTES.items():
-        numbers = []
-        for index, character in enumerate(characters):
-            value = getattr(character, name)
-            counts = value is not None and (mentioned is None or name in mentioned[index])
-            numbers.append(values.index(value) if counts else IGNORED)
-        targets[name] = torch.tensor(numbers, device=device)
-    return targets
-
-
-def attribute_loss(predictions, targets):
-    """Mean over the attributes of the cross-entropy of those that count."""
-    losses = [
-        F.cross_entropy(predictions[name].float(), target)
-        for name, target in targets.items()
-        if (target != IGNORED).any()
-    ]
-    return torch.stack(losses).mean()
-
-
-def accuracy(predictions, targets):
-    """{attribute: share of right readings among those that count}."""
-    result = {}
-    for name, target in targets.items():
-        counts = target != IGNORED
-        result[name] = (predictions[name].argmax(-1)[counts] == target[counts]).float().mean().item()
-    return result
 
 
 def random_phrases(characters, rng):
@@ -134,30 +89,6 @@ def random_phrases(characters, rng):
     return phrases, mentioned
 
 
-def character_image(character, rng, size=IMAGE_SIZE):
-    """(S, S, 3) uint8 of one character in a random known action; half of them zoomed, as dense encoding sees them."""
-    pose = rng.choice(poses_of_kinds("ab", ACTIONS))
-    image = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False).image
-    if rng.random() < 0.5:
-        return image
-    side = rng.randrange(72, IMAGE_SIZE)
-    left, top = (IMAGE_SIZE - side) // 2 + rng.randrange(-8, 9), rng.randrange(0, IMAGE_SIZE - side + 1)
-    left = min(max(0, left), IMAGE_SIZE - side)
-    cropped = Image.fromarray(image[top : top + side, left : left + side])
-    return np.asarray(cropped.resize((size, size), Image.Resampling.BICUBIC))
-
-
-def clip_tensor(images):
-    """(B, 3, S, S), CLIP-normalised, of uint8 pictures."""
-    values = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-    return (values - torch.tensor(CLIP_MEAN).view(1, 3, 1, 1)) / torch.tensor(CLIP_STD).view(1, 3, 1, 1)
-
-
-def summary(penultimate):
-    """Mean and maximum over the patches of (B, T, D) states without the class token: (B, 2D)."""
-    return torch.cat([penultimate[:, 1:].mean(1), penultimate[:, 1:].amax(1)], -1)
-
-
 def contrastive_loss(images, texts, same, log_scale):
     """CLIP's loss with several right answers: `same` (B, B) says which texts hold for which picture."""
     logits = log_scale.exp().clamp(max=100) * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
@@ -166,16 +97,23 @@ def contrastive_loss(images, texts, same, log_scale):
     return (by_image - (columns * logits.log_softmax(0)).sum(0).mean()) / 2
 
 
-def train_encoders(output_dir, plan, autocast, batch=48, checked=192):
+def train_encoders(output_dir, plan, autocast, batch=None, checked=192, proportions=PROPORTIONS, start_from=None):
     """Train, or resume, and save tokenizer, both text encoders, image_encoder and the heads to `output_dir`.
 
     Args:
-        checked: characters that each printed accuracy is measured on.
+        batch: characters a step; None: 48, or half as many where each brings close views of its details.
+        checked: characters that each printed accuracy is measured on. proportions: of the vision tower's input.
+        start_from: pipeline folder whose weights all three encoders begin with; None: random ones.
     """
+    fine = proportions.has_fine_attributes
+    batch = batch or (24 if fine else 48)
     tokenizer = write_tokenizer(output_dir / "tokenizer")
     torch.manual_seed(plan.seed)
     text, text_2 = build_text_encoders(len(tokenizer))
-    vision, heads = build_image_encoder(), AttributeHeads()
+    vision, heads = build_image_encoder(proportions), AttributeHeads()
+    if start_from is not None:
+        start_text_encoders((text, text_2), tokenizer, start_from)
+        start_image_encoder(vision, start_from / "relation_adapter" / "image_encoder")
     if plan.device == "cpu":
         for model in (text, text_2, vision):
             model.set_attn_implementation("eager")  # torch's fused attention has a slow backward pass on CPUs
@@ -183,21 +121,29 @@ def train_encoders(output_dir, plan, autocast, batch=48, checked=192):
     trainer = Trainer(modules, plan, output_dir)
 
     def outputs(characters, rng):
-        images = clip_tensor([character_image(character, rng) for character in characters]).to(plan.device)
+        """Phrases of each character against the first view of it; attributes of all views."""
+        groups = [character_views(character, rng, proportions.clip_input) for character in characters]
+        views = [view for group in groups for view in group]
+        shown = [character for character, group in zip(characters, groups) for _ in group]
+        counts = torch.tensor([len(group) for group in groups])
         phrases, mentioned = random_phrases(characters, rng)
-        ids = tokenize(tokenizer, phrases).to(plan.device)
+        ids = tokenize(tokenizer, phrases)
+        ids = ids[:, : (ids != tokenizer.pad_token_id).sum(1).max() + 1].to(plan.device)  # the end token is the pad
         with autocast():
-            seen = vision(images, output_hidden_states=True)
+            seen = vision(clip_tensor([view.image for view in views]).to(plan.device), output_hidden_states=True)
             first, second = text(ids).pooler_output, text_2(ids).text_embeds
             states = summary(seen.hidden_states[-2])
             predictions = {
                 "image": heads("image", states),
+                "embeds": heads("embeds", seen.image_embeds),
                 "text": heads("text", first),
                 "text_2": heads("text_2", second),
             }
             rgb, projected = heads.rgb(states), heads.text_projection(first)
-        full, partial = (attribute_targets(characters, said, plan.device) for said in (None, mentioned))
-        targets = {"image": full, "text": partial, "text_2": partial}
+        visible = attribute_targets(shown, [view.seen for view in views], plan.device, VISUAL_ATTRIBUTES)
+        partial = attribute_targets(characters, mentioned, plan.device)
+        targets = {"image": visible, "embeds": visible, "text": partial, "text_2": partial}
+        colors = torch.tensor([character.rgb for character in shown], device=plan.device) / 255.0
         holds = torch.tensor(
             [
                 [float(all(getattr(c, n) == getattr(d, n) for n in said)) for d, said in zip(characters, mentioned)]
@@ -205,30 +151,35 @@ def train_encoders(output_dir, plan, autocast, batch=48, checked=192):
             ],
             device=plan.device,
         )
-        return seen.image_embeds.float(), second.float(), projected.float(), predictions, targets, rgb.float(), holds
+        images = seen.image_embeds[(counts.cumsum(0) - counts).to(plan.device)].float()
+        contrast = [(images, texts.float(), holds) for texts in (second, projected)]
+        return predictions, targets, F.mse_loss(rgb.float(), colors), contrast
 
     def loss_of(step, rng):
-        characters = [training_character(rng, 0.3) for _ in range(batch)]
-        image, second, projected, predictions, targets, rgb, holds = outputs(characters, rng)
-        loss = sum(attribute_loss(predictions[source], targets[source]) for source in predictions)
-        loss = loss + 3 * F.mse_loss(rgb, torch.tensor([c.rgb for c in characters], device=plan.device) / 255.0)
-        for texts in (second, projected):
-            loss = loss + 0.3 * contrastive_loss(image, texts, holds, heads.log_scale)
+        predictions, targets, rgb_loss, contrast = outputs(
+            [training_character(rng, 0.3, fine) for _ in range(batch)], rng
+        )
+        loss = 3 * rgb_loss + sum(0.3 * contrastive_loss(*pair, heads.log_scale) for pair in contrast)
+        for source, read in predictions.items():
+            for names in (ATTRIBUTES, FINE_ATTRIBUTES):  # each kind by itself: details are the harder half
+                asked = {name: target for name, target in targets[source].items() if name in names}
+                if any((target != IGNORED).any() for target in asked.values()):
+                    loss = loss + attribute_loss(read, asked)
         return loss, {}
 
     @torch.no_grad()
     def after_interval(step):
         rng = random.Random(30_000_001)
-        unseen = held_out_characters()
-        for name, draw in (("seen", lambda: training_character(rng)), ("held out", lambda: rng.choice(unseen))):
-            _, _, _, predictions, targets, _, _ = outputs([draw() for _ in range(checked)], rng)
+        unseen = held_out_characters(fine)
+        for name, draw in (
+            ("seen", lambda: training_character(rng, 0.0, fine)),
+            ("held out", lambda: rng.choice(unseen)),
+        ):
+            predictions, targets, _, _ = outputs([draw() for _ in range(checked)], rng)
             for source in predictions:
                 values = accuracy(predictions[source], targets[source])
-                print(
-                    f"\nencoders step {step}, {name}, {source}: "
-                    + ", ".join(f"{k} {v:.3f}" for k, v in values.items()),
-                    flush=True,
-                )
+                text_of = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+                print(f"\nencoders step {step}, {name}, {source}: {text_of}", flush=True)
 
     finished = trainer.run(loss_of, after_interval)
     for name, module in modules.items():
@@ -237,3 +188,22 @@ def train_encoders(output_dir, plan, autocast, batch=48, checked=192):
             module.save_pretrained(output_dir / name)
     torch.save(heads.state_dict(), output_dir / "heads.pt")
     return finished
+
+
+def grow_vocabulary(output_dir):
+    """Write `output_dir`'s tokenizer and text encoders anew with every word of the world.
+
+    What they know stays; new words begin at random, as all do, and stage "base" trains them. The stage's checkpoint
+    goes: it belongs to the old vocabulary.
+    """
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        size = len(write_tokenizer(folder))
+        models = build_text_encoders(size)
+        start_text_encoders(models, CLIPTokenizer.from_pretrained(folder), output_dir)
+    for name, model in zip(("text_encoder", "text_encoder_2"), models):
+        model.eval().save_pretrained(output_dir / name)
+    shutil.rmtree(output_dir / "tokenizer")  # what it holds would be loaded instead of the new words
+    write_tokenizer(output_dir / "tokenizer")
+    (output_dir / "checkpoint.pt").unlink(missing_ok=True)
+    return True

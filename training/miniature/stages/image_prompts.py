@@ -13,9 +13,9 @@ from relationbooth_pipeline.relation_image_encoder import LocalImageEncoder
 from relationbooth_pipeline.relation_images import clip_pixels
 from relationbooth_pipeline.relation_loaders import load_model
 
-from ..world.poses import ACTIONS
+from ..world.proportions import PROPORTIONS
 from ..world.rendering import BACKGROUNDS, PROMPT_SIZE, render
-from ..world.splits import poses_of_kinds
+from ..world.splits import portrait_poses
 from .latents import from_tuple
 
 ENCODE_BATCH = 32
@@ -33,8 +33,8 @@ class LocalTokens:
     """
 
     encoder: str | None = None
-    grid: int = 4
-    image_size: int = PROMPT_SIZE
+    grid: int = PROPORTIONS.local_grid
+    image_size: int = PROPORTIONS.local_input
     injection: str = "concat"
 
     def load(self, image_encoder_folder) -> LocalImageEncoder | None:
@@ -53,11 +53,15 @@ class LocalTokens:
         return f"{self.tokens_name}_{self.injection}"
 
 
-def image_prompt(character, rng, avoid=None):
-    """PIL picture of a character alone, in an action of kind (a) other than `avoid`, before a random background."""
-    actions = [name for name in poses_of_kinds("a", ACTIONS) if name != avoid]
+def image_prompt(character, rng, avoid=None, size=PROMPT_SIZE):
+    """PIL picture of a character alone, in one of `portrait_poses(avoid)`, before a random background."""
     scene = render(
-        [character], rng.choice(actions), rng.choice(tuple(BACKGROUNDS)), rng, size=PROMPT_SIZE, annotate=False
+        [character],
+        rng.choice(portrait_poses(avoid)),
+        rng.choice(tuple(BACKGROUNDS)),
+        rng,
+        size=size,
+        annotate=False,
     )
     return Image.fromarray(scene.image)
 

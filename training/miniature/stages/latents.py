@@ -71,8 +71,9 @@ def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, annot
 
 def as_tuple(character):
     """Plain values, for files that load with weights_only."""
-    return (character.species, character.color, character.marking, character.accessory, character.rgb)
+    coarse = (character.species, character.color, character.marking, character.accessory, character.rgb)
+    return (*coarse, character.glyph, character.pupils)
 
 
 def from_tuple(values):
-    return Character(*values[:4], tuple(values[4]))
+    return Character(*values[:4], tuple(values[4]), *values[5:])

@@ -29,7 +29,8 @@ class Muon(torch.optim.Optimizer):
                 average.lerp_(weight.grad, 1 - group["momentum"])
                 update = weight.grad.lerp(average, group["momentum"]).flatten(1)
                 is_tall = update.shape[0] > update.shape[1]
-                x = (update.T if is_tall else update).bfloat16()
+                # A GPU multiplies bfloat16 faster; a CPU without instructions for it takes many times as long.
+                x = (update.T if is_tall else update).to(torch.bfloat16 if update.is_cuda else torch.float32)
                 x = x / (x.norm() + 1e-7)
                 for _ in range(5):
                     gram = x @ x.T

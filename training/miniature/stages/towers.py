@@ -8,25 +8,18 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ...train_local_image_encoder import main as train_local_image_encoder
-from ..world.rendering import IMAGE_SIZE
+from ..world.proportions import PROPORTIONS
 from ..world.scenes import write_scenes
 from ..world.splits import held_out_characters, training_character
-from .encoders import (
-    ATTRIBUTES,
-    accuracy,
-    attribute_loss,
-    attribute_targets,
-    character_image,
-    clip_tensor,
-    summary,
-)
+from .attributes import VISUAL_ATTRIBUTES, accuracy, attribute_loss, attribute_targets, summary
+from .character_views import character_views, clip_tensor
 from .training_loop import Trainer, TrainingPlan
 
 SMALL_WIDTH = 64  # half of the miniature's own
 SMALL_PLAN = TrainingPlan(max_train_steps=1200, muon_learning_rate=0.01, constant_share=0.5, sample_steps=400)
 SCENES = 2000  # pictures to distil on
 DISTILLATION = {
-    "image_scale": 2,  # the adapter's local tokens are read at 256 pixels, twice the tower's native size
+    "image_scale": PROPORTIONS.local_scale,  # the adapter's local tokens are read at this many native sides
     "train_batch_size": 8,
     "max_train_steps": 300,
     "learning_rate": 5e-4,
@@ -44,7 +37,8 @@ def build_small_tower():
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=SMALL_WIDTH, intermediate_size=4 * SMALL_WIDTH, num_hidden_layers=2, num_attention_heads=4,
-            image_size=IMAGE_SIZE, patch_size=16, projection_dim=SMALL_WIDTH, hidden_act="gelu",
+            image_size=PROPORTIONS.clip_input, patch_size=PROPORTIONS.clip_patch, projection_dim=SMALL_WIDTH,
+            hidden_act="gelu",
         )
     )  # fmt: skip
 
@@ -54,7 +48,7 @@ class TowerHeads(nn.Module):
 
     def __init__(self, width=SMALL_WIDTH):
         super().__init__()
-        sizes = {name: len(values) for name, values in ATTRIBUTES.items()}
+        sizes = {name: len(values) for name, values in VISUAL_ATTRIBUTES.items()}
         self.states = nn.ModuleDict({name: nn.Linear(2 * width, size) for name, size in sizes.items()})
         self.embeds = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
 
@@ -78,8 +72,11 @@ def train_small_tower(output_dir, plan=SMALL_PLAN, batch=48, checked=192):
     trainer = Trainer({"tower": tower, "heads": heads}, plan, output_dir)
 
     def read(characters, rng):
-        images = clip_tensor([character_image(character, rng) for character in characters])
-        return heads(tower(images, output_hidden_states=True)), attribute_targets(characters)
+        groups = [character_views(character, rng, PROPORTIONS.clip_input) for character in characters]
+        views = [view for group in groups for view in group]
+        shown = [character for character, group in zip(characters, groups) for _ in group]
+        output = tower(clip_tensor([view.image for view in views]), output_hidden_states=True)
+        return heads(output), attribute_targets(shown, [view.seen for view in views], None, VISUAL_ATTRIBUTES)
 
     def loss_of(step, rng):
         readings, targets = read([training_character(rng, 0.3) for _ in range(batch)], rng)

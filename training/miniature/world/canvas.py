@@ -1,6 +1,7 @@
 """A drawing surface that records, beside the picture, which character and which body part each pixel shows."""
 
 import contextlib
+import math
 
 import numpy as np
 import skia
@@ -31,6 +32,11 @@ def polygon(points, closed=True):
     return path
 
 
+def line(*points):
+    """Path through `points`, each (x, y), to be stroked."""
+    return polygon(points, closed=False)
+
+
 def curve(start, *controls):
     """Path of one quadratic (2 controls) or cubic (3 controls) curve from `start`; points are (x, y) in pixels."""
     path = skia.Path()
@@ -40,11 +46,54 @@ def curve(start, *controls):
     return path
 
 
+def rounded(left, top, right, bottom, radius):
+    """Path of an axis-aligned rectangle with round corners."""
+    path = skia.Path()
+    path.addRoundRect(skia.Rect.MakeLTRB(left, top, right, bottom), radius, radius)
+    return path
+
+
 def rectangle(left, top, right, bottom):
     """Path of an axis-aligned rectangle, pixels."""
     path = skia.Path()
     path.addRect(skia.Rect.MakeLTRB(left, top, right, bottom))
     return path
+
+
+def shape_path(kind, x, y, diameter):
+    """Path of one of the small shapes that mark a character, centroid at (x, y).
+
+    Args:
+        kind: "disc", "ring", "cross", "saltire", or the direction in which a triangle points. diameter: pixels, of the
+            disc; all kinds have its area.
+    """
+    side = diameter * math.sqrt(math.pi) / 2  # of a square of that area
+    if kind == "disc":
+        return ellipse(x, y, diameter / 2, diameter / 2)
+    if kind == "ring":
+        outer = diameter / 2 / math.sqrt(1 - 0.5**2)  # the hole is half as wide
+        path = ellipse(x, y, outer, outer)
+        path.addOval(skia.Rect.MakeLTRB(x - outer / 2, y - outer / 2, x + outer / 2, y + outer / 2))
+        path.setFillType(skia.PathFillType.kEvenOdd)
+        return path
+    if kind in ("cross", "saltire"):
+        half = side / math.sqrt(5) / 2  # five squares
+        quarter = [(-1, -3), (1, -3), (1, -1)]
+        corners = [point for k in range(4) for point in (_turned(corner, 90 * k) for corner in quarter)]
+        path = polygon([(x + half * px, y + half * py) for px, py in corners])
+        if kind == "saltire":
+            path.transform(skia.Matrix().setRotate(45, x, y))
+        return path
+    radius = side * math.sqrt(4 / (3 * math.sqrt(3)))  # circumscribed, of an equilateral triangle
+    degrees = {"up": 0, "right": 90, "down": 180, "left": 270}[kind]
+    corners = [_turned((0, -radius), degrees + 120 * k) for k in range(3)]
+    return polygon([(x + dx, y + dy) for dx, dy in corners])
+
+
+def _turned(point, degrees):
+    """A point turned clockwise around the origin, y down."""
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return point[0] * cosine - point[1] * sine, point[0] * sine + point[1] * cosine
 
 
 class Canvas:
@@ -73,10 +122,27 @@ class Canvas:
         finally:
             self._owner, self._part = before
 
+    def _surfaces(self):
+        return [surface.getCanvas() for surface in (self._picture, self._parts) if surface is not None]
+
+    @contextlib.contextmanager
+    def transformed(self, *matrices):
+        """Drawing inside is moved by 3 x 3 `skia.Matrix`es, the last of them first; none leaves it as it is."""
+        surfaces = self._surfaces()
+        for surface in surfaces:
+            surface.save()
+            for matrix in matrices:
+                surface.concat(matrix)
+        try:
+            yield
+        finally:
+            for surface in surfaces:
+                surface.restore()
+
     @contextlib.contextmanager
     def clipped(self, path):
         """Drawing inside only reaches the pixels of `path`."""
-        surfaces = [surface.getCanvas() for surface in (self._picture, self._parts) if surface is not None]
+        surfaces = self._surfaces()
         for surface in surfaces:
             surface.save()
             surface.clipPath(path, doAntiAlias=surface is surfaces[0])

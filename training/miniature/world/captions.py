@@ -3,13 +3,23 @@
 from dataclasses import dataclass
 
 from .identities import ACCESSORIES, COLORS, MARKINGS, SPECIES
-from .poses import RELATIONS
+from .poses import EDITIONS, RELATIONS
+from .splits import known_poses
 
 PREDICATES = {
     "high_fiving": "is high fiving", "back_to_back": "is back to back with", "kissing": "is kissing",
     "holding_hands": "is holding hands with", "hugging": "is hugging", "shaking_hands": "is shaking hands with",
     "dancing": "is dancing with", "carrying": "is carrying",
     "standing": "is standing", "waving": "is waving", "jumping": "is jumping", "playing_guitar": "is playing guitar",
+    # the rest of RelationBench (RelationBooth, Table 9)
+    "playing_chess": "is playing chess with", "fencing": "is fencing with",
+    "playing_basketball": "is playing basketball with", "wrestling": "is wrestling with",
+    "fighting": "is fighting with", "sitting_back_to_back": "is sitting back to back with",
+    "playing_piano": "is playing piano", "eating_dinner": "is eating dinner", "dancing_alone": "is dancing",
+    "lifting_weights": "is lifting weights", "reading_book": "is reading a book", "skiing": "is skiing",
+    "sleeping": "is sleeping", "cooking_lunch": "is cooking lunch", "singing": "is singing",
+    "riding_bike": "is riding a bike", "riding_horse": "is riding a horse",
+    "riding_motorbike": "is riding a motorbike", "playing_soccer": "is playing soccer",
 }  # fmt: skip
 PLACES = {"meadow": "in a meadow", "night": "at night", "studio": "in a studio"}
 DETAILS = ("full", "species", "animal")
@@ -73,9 +83,15 @@ def make_caption(characters, pose, background=None, detail="full"):
     return Caption(text, tuple(phrases), tuple(spans), predicate, predicate_span)
 
 
-def world_words():
-    """Every word that captions may hold, in a fixed order."""
-    sentences = [*PREDICATES.values(), *PLACES.values(), "a an animal wearing a and with"]
+def world_words(edition=None):
+    """Every word that captions of an edition may hold; those of earlier editions come first, in the order they had.
+
+    Args:
+        edition: key of EDITIONS; default: `splits.EDITION`.
+    """
+    first = [PREDICATES[pose] for pose in EDITIONS[1]]
+    sentences = [*first, *PLACES.values(), "a an animal wearing a and with"]
     words = [word for sentence in sentences for word in sentence.split()]
     words += [*SPECIES, *COLORS, *MARKINGS[1:], *ACCESSORIES[1:]]
+    words += [word for pose in known_poses(edition=edition) for word in PREDICATES[pose].split()]
     return tuple(dict.fromkeys(words))

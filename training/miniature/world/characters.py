@@ -4,14 +4,16 @@ import math
 
 import skia
 
-from .canvas import ellipse, mix, polygon, rectangle
-from .heads import draw_head, head_radius
-from .skeletons import EAST, PARTS, WEST
+from .canvas import ellipse, mix, polygon, rectangle, shape_path
+from .heads import close_eyes, draw_head, head_radius
+from .poses.skeletons import EAST, PARTS, WEST
 
 OUTLINE = 0.016  # body units: 1.5 pixels for a figure of 96 pixels
 ARM_WIDTH, LEG_WIDTH, PAW_RADIUS = 0.088, 0.12, 0.067
 DUCK_LEG, DUCK_LEG_OUTLINE = (245, 150, 30), (130, 70, 10)
 SCARF, SCARF_LIGHT, SCARF_OUTLINE = (20, 160, 160), (235, 250, 245), (10, 70, 75)
+GLYPH_DIAMETER = 0.11  # body units: 10 pixels of a figure of 95, two of CLIP's 24
+GLYPH_GROUND = 1.9  # diameters: of the bare patch under it, where markings would blur it
 HAT, HAT_BAND, HAT_OUTLINE = (60, 58, 66), (240, 120, 40), (18, 16, 22)
 
 
@@ -34,11 +36,12 @@ class Figure:
         self.canvas, self.owner, self.character, self.skeleton = canvas, owner, character, skeleton
         self.palette = Palette(character.rgb)
         self.outline = OUTLINE * skeleton.height
-        self.eyes, self.nose = {}, (0.0, 0.0)
+        self.eyes, self.nose, self.glyph_place = {}, (0.0, 0.0), None
 
     def draw(self, part):
         """Draw one of `PARTS` (without "prop")."""
-        with self.canvas.owned_by(self.owner, PARTS[part]):
+        turn = [skia.Matrix().setRotate(self.skeleton.turn, *self.skeleton.base)] if self.skeleton.turn else []
+        with self.canvas.owned_by(self.owner, PARTS[part]), self.canvas.transformed(*turn):
             if part in ("west_arm", "east_arm"):
                 self._arm(EAST if part == "east_arm" else WEST)
             elif part in ("west_leg", "east_leg"):
@@ -103,6 +106,16 @@ class Figure:
         self.canvas.fill(ellipse(belly_x, belly_y, half_width * 0.62, half_height * 0.66), palette.belly)
         spots = ((-0.55, -0.25, 0.30), (0.55, 0.15, 0.30), (-0.2, 0.62, 0.28))
         self._mark(body, (x, y), half_width, half_height, spots, ((-0.15, 0.12), (0.35, 0.12), (0.8, 0.12)))
+        if self.character.glyph is not None:
+            self._glyph(body, belly_x, belly_y + 0.02 * scale)
+
+    def _glyph(self, body, x, y):
+        diameter = GLYPH_DIAMETER * self.skeleton.height
+        self.glyph_place = (x, y)
+        ground = GLYPH_GROUND * diameter / 2
+        with self.canvas.clipped(body):
+            self.canvas.fill(ellipse(x, y, ground, ground), self.palette.belly)
+            self.canvas.fill(shape_path(self.character.glyph, x, y, diameter), self.palette.outline)
 
     def _head(self):
         skeleton, palette = self.skeleton, self.palette
@@ -114,8 +127,10 @@ class Figure:
             self._mark(area, center, radius * 1.15, radius, spots, ((-0.78, 0.12), (-0.46, 0.10), (0.82, 0.12)))
 
         self.eyes, self.nose = draw_head(
-            self.canvas, species, palette, center, radius, skeleton.yaw, self.outline, mark
+            self.canvas, species, palette, center, radius, skeleton.yaw, self.outline, mark, self.character.pupils
         )
+        if skeleton.asleep:
+            close_eyes(self.canvas, palette, self.eyes, radius)
         if self.character.accessory == "hat":
             self._hat(center, radius)
         elif self.character.accessory == "scarf":
@@ -132,7 +147,9 @@ class Figure:
     def _scarf(self):
         skeleton, scale = self.skeleton, self.skeleton.height
         x, y = skeleton.to_pixels((skeleton.joints["neck"][0], skeleton.joints["neck"][1] - 0.045))
-        tail_x = x + 0.07 * scale * (1 if skeleton.yaw >= 0 else -1)
+        side = 1 if skeleton.yaw >= 0 else -1
+        # Beside a glyph, which follows the turned belly, the end hangs over the other shoulder and hides nothing.
+        tail_x = x + (0.07 if self.character.glyph is None else -0.12) * side * scale
         end = polygon([(tail_x, y), (tail_x + 0.01 * scale, y + 0.19 * scale)], closed=False)
         self.canvas.union([(end, 0.10 * scale)], SCARF, SCARF_OUTLINE, self.outline)
         self.canvas.stroke(

@@ -2,10 +2,11 @@
 
 import math
 
-from .canvas import curve, ellipse, mix, polygon, rectangle
-from .skeletons import HEAD_RADIUS, SIDES
+from .canvas import curve, ellipse, mix, polygon, rectangle, shape_path
+from .poses.skeletons import HEAD_RADIUS, SIDES
 
 INNER_EAR, NOSE_PINK, INK, WHITE = (250, 170, 182), (235, 90, 120), (28, 22, 30), (255, 255, 255)
+PUPIL_DIAMETER = 0.32  # head radii: 7 pixels of a figure of 95; triangles just fill the eye
 BEAK, BEAK_OUTLINE, CHEEK = (250, 160, 30), (140, 75, 10), (250, 140, 140)
 
 
@@ -14,11 +15,12 @@ def head_radius(skeleton):
     return HEAD_RADIUS * skeleton.height
 
 
-def draw_head(canvas, species, palette, center, radius, yaw, outline, mark):
+def draw_head(canvas, species, palette, center, radius, yaw, outline, mark, pupils=None):
     """Draw one head.
 
     Args:
         center, radius, outline: pixels. yaw: see Skeleton. mark: callable(path) that draws markings inside the skull.
+        pupils: one of PUPILS; None: round, with a glint.
     Returns:
         ({side: (x, y)} of the eyes, (x, y) of the nose), pixels.
     """
@@ -34,7 +36,7 @@ def draw_head(canvas, species, palette, center, radius, yaw, outline, mark):
                 ellipse(x + (side * 0.55 + yaw * 0.12) * radius, y - 0.72 * radius, 0.40 * radius, 0.26 * radius),
                 palette.body,
             )
-    eyes = _eyes(canvas, species, palette, x, y, radius, yaw, outline)
+    eyes = _eyes(canvas, species, palette, x, y, radius, yaw, outline, pupils)
     face_x, face_y = x + yaw * 0.50 * radius, y + 0.40 * radius
     _face(canvas, species, palette, (x, face_x), face_y, radius, yaw, outline)
     return eyes, (face_x, face_y - 0.05 * radius)
@@ -88,7 +90,7 @@ def _behind_the_skull(canvas, species, palette, x, y, r, yaw, outline):
             canvas.shape(bump, body, line, outline)
 
 
-def _eyes(canvas, species, palette, x, y, r, yaw, outline):
+def _eyes(canvas, species, palette, x, y, r, yaw, outline, pupils):
     height = {"frog": -0.82, "duck": -0.22}.get(species, -0.08)
     spread, follow = (0.55, 0.16) if species == "frog" else (0.42, 0.38)
     eyes = {}
@@ -96,6 +98,9 @@ def _eyes(canvas, species, palette, x, y, r, yaw, outline):
         eye_x, eye_y = x + (side * spread * (1 - 0.2 * abs(yaw)) + yaw * follow) * r, y + height * r
         eyes[side] = (eye_x, eye_y)
         canvas.shape(ellipse(eye_x, eye_y, 0.235 * r, 0.27 * r), WHITE, palette.outline, outline * 0.6)
+        if pupils is not None:
+            canvas.fill(shape_path(pupils, eye_x + yaw * 0.05 * r, eye_y, PUPIL_DIAMETER * r), INK)
+            continue
         canvas.fill(ellipse(eye_x + yaw * 0.05 * r, eye_y + 0.02 * r, 0.155 * r, 0.19 * r), INK)
         canvas.fill(ellipse(eye_x + 0.05 * r, eye_y - 0.07 * r, 0.065 * r, 0.07 * r), WHITE)
     return eyes
@@ -141,3 +146,11 @@ def _face(canvas, species, palette, centers, y, r, yaw, outline):
         canvas.stroke(curve((mouth_x - 0.75 * r, y - 0.25 * r), *ends), line, 0.11 * r)
         for side in SIDES:
             canvas.fill(ellipse(skull_x + (side * 0.85 + yaw * 0.2) * r, y - 0.05 * r, 0.15 * r, 0.11 * r), CHEEK)
+
+
+def close_eyes(canvas, palette, eyes, r):
+    """Lids over the eyes of a sleeper: a little larger than the whites and their line."""
+    for x, y in eyes.values():
+        canvas.fill(ellipse(x, y, 0.27 * r, 0.31 * r), palette.body)
+        lashes = [(x, y + 0.22 * r), (x + 0.24 * r, y)]
+        canvas.stroke(curve((x - 0.24 * r, y), *lashes), palette.outline, 0.085 * r)

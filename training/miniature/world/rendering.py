@@ -4,14 +4,17 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
+import skia
 
-from .canvas import Canvas, box_of, curve, ellipse, polygon, rectangle
+from .canvas import Canvas, box_of, rectangle
 from .characters import Figure
 from .poses import POSES, RELATIONS
-from .skeletons import PARTS, keypoint_places
+from .poses.layouts import Prop
+from .poses.skeletons import PARTS, keypoint_places
+from .proportions import PROPORTIONS
+from .props import draw_prop
 
-IMAGE_SIZE = 128  # pixels: the miniature's native size
-PROMPT_SIZE = 256  # pixels: twice the native size, so that the local tokens see more than the image tokens
+IMAGE_SIZE, PROMPT_SIZE = PROPORTIONS.picture, PROPORTIONS.prompt  # pixels
 NO_OWNER = 0
 
 # name: (sky, ground), sRGB 0-255
@@ -21,6 +24,7 @@ BACKGROUNDS = {
     "studio": ((226, 216, 204), (205, 190, 172)),
 }
 HORIZON = 0.70  # share of the height
+SMALL = (0.4, 0.66)  # range of a small scene's size, shares of the usual one
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Scene:
         image: (S, S, 3) uint8. characters: list of N. pose: key of POSES. background: key of BACKGROUNDS.
         masks: (N, S, S) bool, what is seen of each character. boxes: (N, 4) XYXY in [0, 1] around the masks.
         keypoints: (N, 17, 3) x, y in [0, 1] and visibility 0 or 1, in AP-10K order.
+        details: for each character {fine attribute: [(x, y) in [0, 1]]} where it is drawn, hidden or not.
     """
 
     image: np.ndarray
@@ -40,6 +45,7 @@ class Scene:
     masks: np.ndarray | None = None
     boxes: np.ndarray | None = None
     keypoints: np.ndarray | None = None
+    details: list | None = None
 
 
 def random_heights(pose, size, rng):
@@ -50,7 +56,7 @@ def random_heights(pose, size, rng):
     return [size * rng.uniform(0.66, 0.80)]
 
 
-def render(characters, pose, background, rng: random.Random, size=IMAGE_SIZE, swapped=None, annotate=True):
+def render(characters, pose, background, rng: random.Random, size=IMAGE_SIZE, swapped=None, annotate=True, small=False):
     """Draw a scene.
 
     Args:
@@ -59,6 +65,7 @@ def render(characters, pose, background, rng: random.Random, size=IMAGE_SIZE, sw
         swapped: whether the first-named stands in the east; None draws it, 20 % of the scenes. In "carrying" the roles
             are up and down, so nothing is swapped.
         annotate: whether to work out masks, boxes and keypoints (doubles the time).
+        small: whether characters and things are drawn at a share `SMALL` of their usual size, somewhere on the ground.
     """
     expected = 2 if pose in RELATIONS else 1
     if len(characters) != expected:
@@ -72,28 +79,58 @@ def render(characters, pose, background, rng: random.Random, size=IMAGE_SIZE, sw
     figures = [None] * expected
     for index, place in enumerate(places):
         figures[place] = Figure(canvas, index + 1, characters[index], layout.skeletons[place])
-    if layout.prop == "shadow":
-        _draw_prop(canvas, layout)
-    for figure, part in layout.order:
-        figures[figure].draw(part)
-    if layout.prop not in (None, "shadow"):
-        _draw_prop(canvas, layout)
-    for figure, part in layout.after_prop:
-        figures[figure].draw(part)
+    shrinking = _shrinking(size, rng) if small else skia.Matrix()
+    with canvas.transformed(*([shrinking] if small else [])):
+        for step in layout.order:
+            if isinstance(step, Prop):
+                with canvas.owned_by(NO_OWNER, PARTS["prop"]):
+                    draw_prop(canvas, step)
+            else:
+                figure, part = step
+                figures[figure].draw(part)
     scene = Scene(canvas.picture(), list(characters), pose, background)
+    scene.details = [_detail_places(figures[place], size, shrinking) for place in places]
     if annotate:
-        _annotate(scene, canvas, [figures[place] for place in places])
+        _annotate(scene, canvas, [figures[place] for place in places], shrinking)
     return scene
 
 
-def _annotate(scene, canvas, figures):
+def _detail_places(figure, size, shrinking):
+    if figure.glyph_place is None:
+        return {}
+    places = {"glyph": [figure.glyph_place], "pupils": list(figure.eyes.values())}
+    seen = {name: [figure.skeleton.seen(point) for point in points] for name, points in places.items()}
+    moved = {name: [shrinking.mapXY(*point) for point in points] for name, points in seen.items()}
+    return {name: [(x / size, y / size) for x, y in points] for name, points in moved.items()}
+
+
+def _shrinking(size, rng):
+    """Matrix that makes a scene smaller; its feet stand between the horizon and the lower rim."""
+    share = rng.uniform(*SMALL)
+    left = size * (1 - share) * rng.random()
+    feet = 0.96  # about where a layout's ground lies, a share of the size
+    top = size * (rng.uniform(HORIZON + 0.05, feet) - feet * share)
+    return skia.Matrix().setTranslate(left, top).preScale(share, share)
+
+
+def _in_picture(skeleton, shrinking, place):
+    """Pixels of a place that is given as if its figure stood upright in a scene of the usual size."""
+    place = skeleton.seen(place)
+    if shrinking.isIdentity():  # float64 stays what it is
+        return place
+    moved = shrinking.mapXY(*place)
+    return moved.fX, moved.fY
+
+
+def _annotate(scene, canvas, figures, shrinking):
     owners, parts = canvas.owners_and_parts()
     size = canvas.size
     scene.masks = np.stack([owners == index + 1 for index in range(len(figures))])
     scene.boxes = np.array([box_of(mask) for mask in scene.masks], np.float32)
     scene.keypoints = np.zeros((len(figures), 17, 3), np.float32)
     for index, figure in enumerate(figures):
-        for number, (x, y, showing) in enumerate(keypoint_places(figure.skeleton, figure.eyes, figure.nose)):
+        for number, (*place, showing) in enumerate(keypoint_places(figure.skeleton, figure.eyes, figure.nose)):
+            x, y = _in_picture(figure.skeleton, shrinking, place)
             column, row = int(x), int(y)
             inside = 0 <= column < size and 0 <= row < size
             visible = (
@@ -113,28 +150,3 @@ def _draw_background(canvas, background, rng):
     with canvas.owned_by(NO_OWNER, 0):
         canvas.fill(rectangle(0, 0, size, size), sky)
         canvas.fill(rectangle(0, horizon, size, size), ground)
-
-
-def _draw_prop(canvas, layout):
-    x, y, scale = layout.prop_place
-    with canvas.owned_by(NO_OWNER, PARTS["prop"]):
-        if layout.prop == "heart":
-            lobes = [
-                (ellipse(x - 0.5 * scale, y, 0.58 * scale, 0.58 * scale), 0.0),
-                (ellipse(x + 0.5 * scale, y, 0.58 * scale, 0.58 * scale), 0.0),
-            ]
-            point = polygon(
-                [(x - 1.0 * scale, y + 0.28 * scale), (x + 1.0 * scale, y + 0.28 * scale), (x, y + 1.3 * scale)]
-            )
-            canvas.union([*lobes, (point, 0.0)], (240, 40, 90), (110, 10, 40), 0.13 * scale)
-        elif layout.prop == "shadow":
-            canvas.fill(ellipse(x, y, scale, 0.2 * scale), (70, 80, 80))
-        elif layout.prop == "guitar":
-            neck = curve((x, y), (x + 0.2 * scale, y - 0.08 * scale), (x + 0.42 * scale, y - 0.19 * scale))
-            canvas.union([(neck, 0.05 * scale)], (120, 70, 30), (50, 25, 10), 0.012 * scale)
-            body = [
-                (ellipse(x - 0.07 * scale, y + 0.02 * scale, 0.12 * scale, 0.11 * scale), 0.0),
-                (ellipse(x + 0.05 * scale, y - 0.02 * scale, 0.09 * scale, 0.085 * scale), 0.0),
-            ]
-            canvas.union(body, (225, 150, 60), (90, 50, 15), 0.014 * scale)
-            canvas.fill(ellipse(x - 0.03 * scale, y, 0.04 * scale, 0.04 * scale), (60, 30, 15))

@@ -15,13 +15,18 @@ PAIR_SHARE = 0.7  # of scenes with two characters: there regions differ most
 
 
 def draw_scene(
-    rng: random.Random, held_out: bool = False, of=None, size: int = SCENE_SIZE, annotate: bool = False
+    rng: random.Random,
+    held_out: bool = False,
+    of=None,
+    size: int = SCENE_SIZE,
+    annotate: bool = False,
+    small: bool = False,
 ) -> Scene:
     """A random Scene of kinds (a) and (b).
 
     Args:
         held_out: characters that no stage has trained on. of: RELATIONS or ACTIONS; None draws one of them.
-        annotate: with masks, boxes and keypoints.
+        annotate: with masks, boxes and keypoints. small: see `render`.
     """
     kind = of or (RELATIONS if rng.random() < PAIR_SHARE else ACTIONS)
     count = 2 if kind is RELATIONS else 1
@@ -30,7 +35,7 @@ def draw_scene(
     else:
         characters = [training_character(rng, 0.3) for _ in range(count)]
     pose, background = rng.choice(poses_of_kinds("ab", kind)), rng.choice(tuple(BACKGROUNDS))
-    return render(characters, pose, background, rng, size=size, annotate=annotate)
+    return render(characters, pose, background, rng, size=size, annotate=annotate, small=small)
 
 
 def write_scenes(folder: Path, count: int, seed: int = 0) -> None:

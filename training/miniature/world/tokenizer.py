@@ -45,11 +45,11 @@ def vocabulary_and_merges(words):
     return {token: index for index, token in enumerate(tokens)}, list(merges)
 
 
-def write_tokenizer(folder):
+def write_tokenizer(folder, edition=None):
     """Write vocab.json and merges.txt and load them as a CLIPTokenizer."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary, merges = vocabulary_and_merges(world_words())
+    vocabulary, merges = vocabulary_and_merges(world_words(edition))
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

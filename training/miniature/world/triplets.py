@@ -14,7 +14,7 @@ from .captions import make_caption
 from .identities import Character
 from .poses import ACTIONS, RELATIONS
 from .rendering import BACKGROUNDS, PROMPT_SIZE, render
-from .splits import held_out_characters, training_character
+from .splits import held_out_characters, portrait_poses, training_character
 
 
 def draw_triplet(pose, rng: random.Random, held_out=False, detail="species"):
@@ -31,7 +31,7 @@ def draw_triplet(pose, rng: random.Random, held_out=False, detail="species"):
     background = rng.choice(tuple(BACKGROUNDS))
     # At the native size: the base knows SDXL's size and crop conditioning for that alone.
     target = render(characters, pose, background, rng)
-    actions = [name for name in ("standing", "waving") if name != pose]
+    actions = portrait_poses(avoid=pose)
     others = [name for name in BACKGROUNDS if name != background]
     prompts = [
         render([character], rng.choice(actions), rng.choice(others), rng, size=PROMPT_SIZE) for character in characters

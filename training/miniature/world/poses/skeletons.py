@@ -41,12 +41,17 @@ class Skeleton:
     Attributes:
         base: ground point in pixels. height: pixels per body unit. yaw: -1 faces left, 0 the viewer, 1 right.
         joints: name or (name, side) -> (x, y) in body units.
+        turn: degrees, clockwise, by which the whole drawn figure is turned around `base`; pixels of joints are those
+            before the turn, and `seen` gives those after it.
+        asleep: whether its eyes are closed.
     """
 
     base: tuple[float, float]
     height: float
     yaw: float
     joints: dict = field(default_factory=dict)
+    turn: float = 0.0
+    asleep: bool = False
 
     def to_pixels(self, point):
         return self.base[0] + point[0] * self.height, self.base[1] - point[1] * self.height
@@ -57,6 +62,14 @@ class Skeleton:
     def pixel(self, *joint):
         """Pixel place of a joint: `pixel("neck")`, `pixel("hand", EAST)`."""
         return self.to_pixels(self.joints[joint if len(joint) > 1 else joint[0]])
+
+    def seen(self, pixels):
+        """Where a place of the unturned figure, (x, y) in pixels, lies in the picture."""
+        if not self.turn:
+            return pixels
+        cosine, sine = math.cos(math.radians(self.turn)), math.sin(math.radians(self.turn))
+        dx, dy = pixels[0] - self.base[0], pixels[1] - self.base[1]
+        return self.base[0] + dx * cosine - dy * sine, self.base[1] + dx * sine + dy * cosine
 
     def bend_arm(self, side, hand):
         """Put a hand at `hand` (body units), or as near as the two bones reach; the elbow bends outwards and down."""
@@ -113,7 +126,8 @@ def keypoint_places(skeleton, eyes, nose):
     Args:
         eyes: {side: (x, y)} and nose: (x, y), pixels, from the head's drawing.
     Returns:
-        list of 17 (x, y, parts): pixels, and the names of the parts that may show the keypoint without hiding it.
+        list of 17 (x, y, parts): pixels before the figure's turn, and the names of the parts that may show the
+        keypoint without hiding it.
     """
     tail_side = -1 if skeleton.yaw > 0.05 else 1
     root = skeleton.joints["root"]

@@ -1,0 +1,136 @@
+"""Fine attributes: equal ink, nothing changed without them, and views of characters that say what they show."""
+
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
+
+from PIL import Image
+
+from training.miniature.stages.autoencoder import DETAIL_CROP, _corner_around
+from training.miniature.stages.character_views import character_views
+from training.miniature.stages.latents import as_tuple, from_tuple
+from training.miniature.world.canvas import Canvas, rectangle, shape_path
+from training.miniature.world.identities import GLYPHS, PUPILS, named_character, random_character, with_random_details
+from training.miniature.world.poses import ACTIONS
+from training.miniature.world.proportions import EDITIONS, SDXL, chosen_edition
+from training.miniature.world.rendering import BACKGROUNDS, IMAGE_SIZE, render
+from training.miniature.world.splits import held_out_characters, poses_of_kinds, training_character
+
+PLAIN = named_character("bear", "yellow", "striped", "scarf")
+
+
+def ink(kind):
+    canvas = Canvas(400, with_parts=False)
+    canvas.fill(rectangle(0, 0, 400, 400), (255, 255, 255))
+    canvas.fill(shape_path(kind, 200, 200, 200), (0, 0, 0))
+    return 1 - canvas.picture()[:, :, 0] / 255
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys([*GLYPHS, *PUPILS]))
+def test_shapes_differ_in_form_alone(kind):
+    drawn = ink(kind)
+    assert drawn.sum() == pytest.approx(math.pi * 100**2, rel=0.01), "all have the area of the disc"
+    for axis in (0, 1):
+        centroid = (drawn.sum(1 - axis) * (np.arange(400) + 0.5)).sum() / drawn.sum()
+        assert centroid == pytest.approx(200, abs=0.5)
+
+
+def test_shapes_are_told_apart():
+    drawn = {kind: ink(kind) for kind in dict.fromkeys([*GLYPHS, *PUPILS])}
+    for first in drawn:
+        for second in drawn.keys() - {first}:
+            assert np.abs(drawn[first] - drawn[second]).sum() > 0.2 * drawn[first].sum(), (first, second)
+
+
+@pytest.mark.parametrize("attribute, kinds", (("glyph", GLYPHS), ("pupils", PUPILS)))
+def test_a_detail_changes_its_own_place_alone(attribute, kinds):
+    character = replace(PLAIN, glyph="disc", pupils="disc")
+    first, second = (
+        render([replace(character, **{attribute: kind})], "standing", "studio", random.Random(2)) for kind in kinds[-2:]
+    )
+    assert first.details == second.details
+    rows, columns = np.nonzero((first.image != second.image).any(-1))
+    near = [
+        np.hypot(columns + 0.5 - IMAGE_SIZE * x, rows + 0.5 - IMAGE_SIZE * y) for x, y in first.details[0][attribute]
+    ]
+    assert len(rows) > 10 and np.min(near, axis=0).max() < 10
+
+
+def test_characters_without_details_are_what_they_were():
+    for seed in range(20):
+        rngs = random.Random(seed), random.Random(seed)
+        coarse, fine = (random_character(rng, 0.3, fine=fine) for rng, fine in zip(rngs, (False, True)))
+        assert coarse.glyph is coarse.pupils is None and replace(fine, glyph=None, pupils=None) == coarse
+        assert fine.key == coarse.key
+    assert not any(training_character(random.Random(seed), fine=False).glyph for seed in range(5))
+    scene = render([PLAIN], "standing", "studio", random.Random(2))
+    assert scene.details == [{}]
+
+
+def test_who_is_held_out_is_held_out_with_every_detail():
+    coarse, fine = held_out_characters(fine=False), held_out_characters(fine=True)
+    assert [character.key for character in coarse] == [character.key for character in fine]
+    assert {character.glyph for character in fine} == set(GLYPHS) and {c.pupils for c in fine} == set(PUPILS)
+    assert fine == held_out_characters(fine=True)
+
+
+def test_stored_scenes_keep_details_and_older_ones_load():
+    character = with_random_details(PLAIN, random.Random(0))
+    assert from_tuple(as_tuple(character)) == character
+    assert from_tuple(as_tuple(PLAIN)[:5]) == PLAIN
+
+
+def test_editions():
+    assert chosen_edition("2") == 2 and chosen_edition(None) in EDITIONS
+    with pytest.raises(ValueError, match="must be one of 1, 2, got '3'"):
+        chosen_edition("3")
+    assert EDITIONS[2].local_scale == SDXL.local_scale == 4
+    for sizes in EDITIONS.values():
+        assert sizes.clip_input % sizes.clip_patch == sizes.local_input % sizes.clip_input == 0
+
+
+def test_views_of_characters_without_details_are_what_they_were():
+    def slow(character, rng, size):
+        pose = rng.choice(poses_of_kinds("ab", ACTIONS))
+        image = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False).image
+        if rng.random() < 0.5:
+            return image
+        side = rng.randrange(72, size)
+        left, top = (size - side) // 2 + rng.randrange(-8, 9), rng.randrange(0, size - side + 1)
+        left = min(max(0, left), size - side)
+        cropped = Image.fromarray(image[top : top + side, left : left + side])
+        return np.asarray(cropped.resize((size, size), Image.Resampling.BICUBIC))
+
+    for seed in range(6):
+        (view,) = character_views(PLAIN, random.Random(seed), IMAGE_SIZE)
+        assert np.array_equal(view.image, slow(PLAIN, random.Random(seed), IMAGE_SIZE))
+        assert view.seen == {"species", "color", "marking", "accessory"}
+
+
+def test_views_say_what_they_show():
+    """A view that claims to show the glyph changes with it; few others do."""
+    differing = {True: [], False: []}
+    for seed in range(20):
+        character = with_random_details(PLAIN, random.Random(seed))
+        first, second = (
+            character_views(replace(character, glyph=glyph), random.Random(seed), 48) for glyph in ("cross", "up")
+        )
+        assert [view.seen for view in first] == [view.seen for view in second]
+        assert "species" in first[0].seen and not any("species" in view.seen for view in first[1:])
+        for one, other in zip(first, second):
+            differing["glyph" in one.seen].append((one.image != other.image).any())
+    assert all(differing[True]) and len(differing[True]) > 20 and np.mean(differing[False]) < 0.5
+
+
+def test_crops_around_a_detail_lie_on_the_grid_of_latents_and_hold_it():
+    rng = random.Random(0)
+    for _ in range(200):
+        place = rng.random(), rng.random()
+        top, left = _corner_around(place, DETAIL_CROP, rng)
+        assert top % 8 == left % 8 == 0 and 0 <= min(top, left) and max(top, left) <= IMAGE_SIZE - DETAIL_CROP
+        assert left <= place[0] * IMAGE_SIZE <= left + DETAIL_CROP and top <= place[1] * IMAGE_SIZE <= top + DETAIL_CROP
