@@ -11,7 +11,7 @@ from relationbooth_pipeline.triplets.annotation import Thresholds
 from relationbooth_pipeline.triplets.annotation.likeness import cut_out, difference
 from relationbooth_pipeline.triplets.annotation.rules import Evidence, findings
 from relationbooth_pipeline.vision.towers import MiniatureDenseTower
-from training.miniature.world.triplet_examples import examples, main
+from training.miniature.measure.triplet_examples import examples, main
 
 DRAWN = examples()
 

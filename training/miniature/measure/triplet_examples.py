@@ -1,6 +1,6 @@
 """Good and bad triplets of the drawn world, as pictures of docs/triplets.md and as evidence for the filters' rules.
 
-python -m training.miniature.world.triplet_examples docs/images/triplets.png
+python -m training.miniature.measure.triplet_examples docs/images/triplets.png
 """
 
 import random
@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from relationbooth_pipeline.relation_files import whole_file
 from relationbooth_pipeline.sheets.contact import COLORS, INK, MARGIN, PAPER, font
 
-from .identities import named_character
-from .rendering import BACKGROUNDS, Scene, render
+from ..world.identities import named_character
+from ..world.rendering import BACKGROUNDS, Scene, render
 
 CAT, BEAR = named_character("cat", "red", "striped", "hat"), named_character("bear", "blue", "spotted", "scarf")
 PANEL, SIZE = 132, 256  # pixels: of a panel on the sheet, of a drawn scene
