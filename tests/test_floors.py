@@ -38,6 +38,16 @@ BELOW = {
     "relationbooth_pipeline/exchange": (CORE,),
     "relationbooth_pipeline/app": (CORE, "miniature", "sheets", "generation"),
 }
+# The data engine: who draws, who looks, and the stages that ask them.
+BELOW["relationbooth_pipeline/triplets/generators"] = (CORE, "miniature", "sheets", "generation", "triplets")
+BELOW["relationbooth_pipeline/triplets/annotators"] = (CORE, "miniature", "vision", "triplets")
+ENGINE = ("triplets/generators", "triplets/annotators")
+BELOW["relationbooth_pipeline/triplets/engine"] = (
+    CORE, "miniature", "parallel", "vision", "triplets", "sheets", "generation", *ENGINE,
+)  # fmt: skip
+BELOW["relationbooth_pipeline/triplets/annotation"] = (
+    *BELOW["relationbooth_pipeline/triplets/engine"], "triplets/engine",
+)  # fmt: skip
 # The evaluation's rooms, in the order of its data: each knows those of the one before.
 EVALUATION = ("cases", "benches", "systems", "metrics", "statistics", "report")
 _lower = (CORE, "miniature", "parallel", "vision", "triplets", "sheets", "generation")
@@ -51,7 +61,11 @@ BELOW["relationbooth_pipeline/commands"] = (
     "exchange",
     "evaluation",
     *(f"evaluation/{name}" for name in EVALUATION),
+    "commands/triplets",
 )
+BELOW["relationbooth_pipeline/commands/triplets"] = (
+    *_lower, "app", "exchange", *ENGINE, "triplets/engine", "triplets/annotation", "commands"
+)  # fmt: skip
 TRAINING_BELOW = {
     "training/common": (),
     "training/lora": ("training/common",),

@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
-from huggingface_hub import DatasetCardData, ModelCardData, SpaceCardData
+from huggingface_hub import ModelCardData, SpaceCardData
 from huggingface_hub.repocard import RepoCard
 
 from hub_cards.space import build_space, requirements
 
 CARDS = Path(__file__).parents[1] / "hub_cards"
-KINDS = {"relationbooth-space": SpaceCardData, "relation-triplets": DatasetCardData}
+KINDS = {"relationbooth-space": SpaceCardData}
 
 
 def card(name):

@@ -11,7 +11,24 @@ SWAP_MARGIN = 0.1  # mean share of keypoints by which one assignment must beat t
 
 
 def keypoint_verdict(masks: list[torch.Tensor], keypoints: torch.Tensor) -> tuple[str, tuple[int, ...]]:
-    """Whether each object's target keypoints lie in its own mask rather than in another object's.
+    """Whether each object's target keypoints lie in its own mask rather than in another's, by `assignment_lead`.
+
+    Args:
+        masks: bool (H, W) per object.
+        keypoints: (N, K, 3).
+    Returns:
+        ("right" | "swapped" | "undecidable", order): `keypoints[order]` is the best assignment; a swap is called only
+        when it beats the listed order by `SWAP_MARGIN`.
+    """
+    listed = tuple(range(len(masks)))
+    lead, best_other = assignment_lead(masks, keypoints)
+    if lead <= -SWAP_MARGIN:
+        return "swapped", best_other
+    return ("right" if len(masks) == 1 or lead >= SWAP_MARGIN else "undecidable"), listed
+
+
+def assignment_lead(masks: list[torch.Tensor], keypoints: torch.Tensor) -> tuple[float, tuple[int, ...]]:
+    """By how much the listed order of objects beats the best other one, and that one.
 
     Whole assignments are compared, since masks may be filled boxes that overlap by half: the score of an assignment
     is the mean share of visible keypoints inside the mask they are assigned to.
@@ -20,8 +37,7 @@ def keypoint_verdict(masks: list[torch.Tensor], keypoints: torch.Tensor) -> tupl
         masks: bool (H, W) per object.
         keypoints: (N, K, 3).
     Returns:
-        ("right" | "swapped" | "undecidable", order): `keypoints[order]` is the best assignment; a swap is called only
-        when it beats the listed order by `SWAP_MARGIN`.
+        (score of the listed order − that of the best other one, in [−1, 1]; the other one). One object has no other.
     """
     count = len(masks)
     shares = torch.zeros(count, count)  # keypoints of object i inside mask j
@@ -37,10 +53,7 @@ def keypoint_verdict(masks: list[torch.Tensor], keypoints: torch.Tensor) -> tupl
         for order in itertools.permutations(listed)
     }
     best_other = max((order for order in scores if order != listed), key=scores.get, default=listed)
-    lead = scores[listed] - scores[best_other]
-    if lead <= -SWAP_MARGIN:
-        return "swapped", best_other
-    return ("right" if count == 1 or lead >= SWAP_MARGIN else "undecidable"), listed
+    return scores[listed] - scores[best_other], best_other
 
 
 def check_assignments(triplets: list[Triplet]) -> list[tuple[str, tuple[int, ...]]]:

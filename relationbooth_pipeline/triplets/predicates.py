@@ -45,6 +45,17 @@ def sentence_predicate(prompt: str, phrases: Sequence[str]) -> str | None:
     return " ".join(tail)
 
 
+def relation_sentence(phrases: Sequence[str], predicate: str) -> str:
+    """The plainest sentence that says a relation: "a cat is hugging an elephant", "a cat is playing guitar".
+
+    "is" stands before a predicate that begins with a word in -ing; "hugs" and "is hugging" stand as they are.
+    """
+    nouns = [("an " if phrase[0].lower() in "aeiou" else "a ") + phrase for phrase in phrases]
+    first = predicate.split()[0].lower()
+    verb = f"is {predicate}" if first.endswith("ing") and first not in AUXILIARIES else predicate
+    return " ".join([nouns[0], verb, *([" and ".join(nouns[1:])] if nouns[1:] else [])])
+
+
 def _between(text: str) -> list[str]:
     words = text.strip(" ,").split()
     while words and words[0].lower() in AUXILIARIES:

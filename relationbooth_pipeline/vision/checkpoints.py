@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,10 +27,26 @@ def check_kind(source: str, kinds: Sequence[str], metric: str) -> None:
 
 def checkpoint_name(source: str, model: torch.nn.Module) -> str:
     """The checkpoint with its commit on the Hub, or a digest of a local folder's weights."""
-    commit = getattr(model.config, "_commit_hash", None)
+    return _named(source, model.config)
+
+
+def checkpoint_of(source: str) -> str:
+    """`checkpoint_name` told by the config alone, before any weights load."""
+    from transformers import AutoConfig
+
+    return _named(source, AutoConfig.from_pretrained(source))
+
+
+def _named(source: str, config: Any) -> str:
+    commit = getattr(config, "_commit_hash", None)
     if commit:
         return f"{source}@{commit[:12]}"
+    return f"{Path(source).name}#{folder_digest(source)}"
+
+
+def folder_digest(folder: str | Path) -> str:
+    """Twelve digits that all safetensors files of a folder decide."""
     digest = hashlib.sha256()
-    for file in sorted(Path(source).glob("*.safetensors")):
+    for file in sorted(Path(folder).glob("*.safetensors")):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return f"{Path(source).name}#{digest.hexdigest()[:12]}"
+    return digest.hexdigest()[:12]

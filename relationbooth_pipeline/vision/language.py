@@ -31,17 +31,27 @@ class VisionLanguageModel:
     @torch.no_grad()
     def yes_probability(self, picture: Image.Image, question: str) -> tuple[float, float]:
         """(P(Yes) among Yes and No, probability of both together) at the first answered token."""
-        content = [{"type": "image", "image": picture}, {"type": "text", "text": ASK.format(question)}]
-        inputs = self.processor.apply_chat_template(
+        logits = self.model(**self._turn(picture, ASK.format(question))).logits[0, -1].float()
+        both = logits.softmax(-1)[[self.yes, self.no]]
+        return logits[[self.yes, self.no]].softmax(-1)[0].item(), both.sum().item()
+
+    @torch.no_grad()
+    def answer(self, picture: Image.Image, text: str, most_tokens: int) -> str:
+        """The likeliest answer, token by token, without the prompt; at most `most_tokens` long."""
+        inputs = self._turn(picture, text)
+        tokens = self.model.generate(**inputs, max_new_tokens=most_tokens, do_sample=False)
+        return self.processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+
+    def _turn(self, picture: Image.Image, text: str):
+        """Inputs of one question about one picture."""
+        content = [{"type": "image", "image": picture}, {"type": "text", "text": text}]
+        return self.processor.apply_chat_template(
             [[{"role": "user", "content": content}]],
             tokenize=True,
             add_generation_prompt=True,
             return_dict=True,
             return_tensors="pt",
         ).to(self.model.device)
-        logits = self.model(**inputs).logits[0, -1].float()
-        both = logits.softmax(-1)[[self.yes, self.no]]
-        return logits[[self.yes, self.no]].softmax(-1)[0].item(), both.sum().item()
 
 
 def vision_language_model(source: str, device: str) -> Callable[[], VisionLanguageModel]:

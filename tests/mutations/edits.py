@@ -1,6 +1,6 @@
 """All edits, by the part of the project that they break."""
 
-from . import core, distillation, encoding, identities, poses, training, words
+from . import annotation, core, distillation, encoding, identities, poses, training, words
 
 EDITS = [
     *core.EDITS,
@@ -10,4 +10,5 @@ EDITS = [
     *distillation.EDITS,
     *poses.EDITS,
     *identities.EDITS,
+    *annotation.EDITS,
 ]

@@ -1,11 +1,12 @@
-"""`relationbooth triplets`: look at a training folder before training on it; bring the released layout into ours."""
+"""`relationbooth triplets`: training data of a relation made from pictures, looked at, and brought into our layout."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .errors import clean_errors
+from ..errors import clean_errors
+from .annotate import annotate, convert_keypoints, export
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 METADATA = "metadata.jsonl"  # `triplets.METADATA`, whose import brings torch
@@ -34,9 +35,9 @@ def check(
 
     Exit status 1 when anything is wrong.
     """
-    from ..generation.outputs import check_output
-    from ..sheets.triplets import triplet_sheet
-    from ..triplets import (
+    from ...generation.outputs import check_output
+    from ...sheets.triplets import triplet_sheet
+    from ...triplets import (
         TripletError,
         check_assignments,
         is_released_layout,
@@ -93,7 +94,7 @@ def import_folder(
     predicate: Predicate = None,
 ) -> None:
     """Copy triplets into a new folder in our layout."""
-    from ..triplets import TripletError, import_triplets, read_triplets, refuse_swapped, repair_assignments
+    from ...triplets import TripletError, import_triplets, read_triplets, refuse_swapped, repair_assignments
 
     try:
         triplets = read_triplets(source, predicate)
@@ -104,3 +105,7 @@ def import_folder(
     refuse_swapped(triplets, "Pass `--fix`.")
     import_triplets(triplets, folder)
     typer.echo(f"{folder}: {len(triplets)} triplets")
+
+
+for name, command in (("annotate", annotate), ("export", export), ("convert-keypoints", convert_keypoints)):
+    app.command(name)(command)

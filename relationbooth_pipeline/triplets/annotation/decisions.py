@@ -1,0 +1,99 @@
+"""What a person decided about candidates: the lines of `decisions.jsonl`, of which a candidate's last one holds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...relation_regions import check_box
+from ..fields import Record, read_json, read_text
+from ..triplet import KEYPOINT_COUNT
+
+DECISIONS = "decisions.jsonl"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One candidate's last line. What is None was not changed.
+
+    Attributes:
+        accept: None: nobody decided. exchanged: the two objects' places in the target change; boxes and keypoints of
+            the same line are those after that.
+        boxes: of the target's objects, XYXY in [0, 1]. keypoints: (N, 17, 3) by "target" and "objects".
+        prompt, phrases: words.
+    """
+
+    candidate: str
+    accept: bool | None = None
+    exchanged: bool = False
+    boxes: list[list[float]] | None = None
+    keypoints: dict[str, torch.Tensor] | None = None
+    prompt: str | None = None
+    phrases: list[str] | None = None
+
+
+def read_decisions(root: Path) -> dict[str, Decision]:
+    """The last decision of every candidate that somebody decided about.
+
+    Raises:
+        ValueError: one line for each fault of the file, by its line.
+    """
+    file = root / DECISIONS
+    if not file.is_file():
+        return {}
+    found, faults = {}, []
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            decision, wrong = _decision(read_json(line))
+        except ValueError as error:
+            decision, wrong = None, [str(error)]
+        faults += [f"{DECISIONS} line {number}: {fault}" for fault in wrong]
+        if decision is not None and not wrong:
+            found[decision.candidate] = decision
+    if faults:
+        raise ValueError("\n".join(faults))
+    return found
+
+
+def _decision(values: object) -> tuple[Decision, list[str]]:
+    record = Record(values)
+    candidate, word = record.text("candidate"), record.text("decision")
+    faults = record.faults
+    if word not in (None, "accept", "reject"):
+        faults.append(f"`decision` must be accept or reject, got {word!r}.")
+    given = values if isinstance(values, dict) else {}
+    exchanged = given.get("exchanged") or False
+    if not isinstance(exchanged, bool):
+        faults.append(f"`exchanged` must be true or false, got {exchanged!r}.")
+    boxes = None
+    if given.get("boxes") is not None:
+        boxes = record.numbers("boxes", "N × [x0, y0, x1, y1], numbers in [0, 1]", depth=2)
+        for box in [] if boxes is None else boxes.tolist():
+            try:
+                check_box(box)
+            except ValueError as error:
+                faults.append(str(error))
+    keypoints = _keypoints(given["keypoints"], faults) if given.get("keypoints") is not None else None
+    prompt = record.text("prompt") if given.get("prompt") is not None else None
+    phrases = record.texts("phrases", optional=True)
+    places = None if boxes is None else boxes.tolist()
+    return Decision(candidate, word == "accept", exchanged, places, keypoints, prompt, phrases), faults
+
+
+def _keypoints(values: object, faults: list[str]) -> dict[str, torch.Tensor]:
+    record = Record(values)
+    found = {}
+    for name in ("target", "objects"):
+        if name not in record:
+            continue
+        points = record.numbers(name, f"N × {KEYPOINT_COUNT} × [x, y, visible], numbers in [0, 1]", depth=3)
+        if points is None:
+            continue
+        if points.shape[1:] != (KEYPOINT_COUNT, 3) or not (points.min() >= 0 and points.max() <= 1):
+            record.faults.append(f"`{name}` must be N × {KEYPOINT_COUNT} × [x, y, visible], numbers in [0, 1].")
+        else:
+            found[name] = points
+    faults += [f"`keypoints`: {fault}" for fault in record.faults]
+    return found

@@ -1,0 +1,29 @@
+"""Anybody's annotator: `module:Class`."""
+
+import importlib
+
+from .annotator import Annotator, Choice
+
+
+def choose_own(name: str, role: type[Annotator], device: str, known: str) -> Choice:
+    """A class of an importable module, made with `Class(device=…)` when its stage begins.
+
+    Its class attribute `checkpoint` says which weights it has; without one its name does.
+
+    Raises:
+        ValueError: no such module or class, or it is not a subclass of the role.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` is no annotator that is known here ({error}). Known are {known}, and `module:Class` of a module "
+            "that Python can import."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, role)):
+        raise ValueError(
+            f"`{name}` must be a subclass of relationbooth_pipeline.triplets.annotators.{role.__name__}, got {found!r}."
+        )
+    order = getattr(found, "keypoint_order", None)
+    return Choice(name, getattr(found, "checkpoint", name), lambda: found(device=device), keypoint_order=order)

@@ -1,0 +1,3 @@
+from tests.relationbooth_pipeline.vision.conftest import annotators
+
+__all__ = ["annotators"]
