@@ -48,6 +48,7 @@ BELOW["relationbooth_pipeline/triplets/engine"] = (
 BELOW["relationbooth_pipeline/triplets/annotation"] = (
     *BELOW["relationbooth_pipeline/triplets/engine"], "triplets/engine",
 )  # fmt: skip
+BELOW["relationbooth_pipeline/triplets/review"] = (CORE, "triplets", "triplets/engine", "triplets/annotation")
 # The evaluation's rooms, in the order of its data: each knows those of the one before.
 EVALUATION = ("cases", "benches", "systems", "metrics", "statistics", "report")
 _lower = (CORE, "miniature", "parallel", "vision", "triplets", "sheets", "generation")

@@ -7,6 +7,7 @@ import typer
 
 from ..errors import clean_errors
 from .annotate import annotate, convert_keypoints, export
+from .review import review
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 METADATA = "metadata.jsonl"  # `triplets.METADATA`, whose import brings torch
@@ -107,5 +108,10 @@ def import_folder(
     typer.echo(f"{folder}: {len(triplets)} triplets")
 
 
-for name, command in (("annotate", annotate), ("export", export), ("convert-keypoints", convert_keypoints)):
+for name, command in (
+    ("annotate", annotate),
+    ("export", export),
+    ("convert-keypoints", convert_keypoints),
+    ("review", review),
+):
     app.command(name)(command)

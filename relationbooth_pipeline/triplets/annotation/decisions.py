@@ -46,7 +46,7 @@ def read_decisions(root: Path) -> dict[str, Decision]:
         if not line.strip():
             continue
         try:
-            decision, wrong = _decision(read_json(line))
+            decision, wrong = decision_of(read_json(line))
         except ValueError as error:
             decision, wrong = None, [str(error)]
         faults += [f"{DECISIONS} line {number}: {fault}" for fault in wrong]
@@ -57,7 +57,8 @@ def read_decisions(root: Path) -> dict[str, Decision]:
     return found
 
 
-def _decision(values: object) -> tuple[Decision, list[str]]:
+def decision_of(values: object) -> tuple[Decision, list[str]]:
+    """The decision that a line's fields say, and what is wrong with them."""
     record = Record(values)
     candidate, word = record.text("candidate"), record.text("decision")
     faults = record.faults

@@ -1,0 +1,128 @@
+"""What the review shows and keeps: decisions that fit, refusals that write nothing, a server for this page alone."""
+
+import json
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+from relationbooth_pipeline.triplets.annotation import ExportOptions, export
+from relationbooth_pipeline.triplets.annotation.decisions import DECISIONS
+from relationbooth_pipeline.triplets.engine import WorkFolder
+from relationbooth_pipeline.triplets.review import Desk, review_server
+
+from ..annotation.drawn import LEFT, RIGHT, annotated, save_pictures
+
+
+@pytest.fixture
+def work(tmp_path):
+    return annotated(tmp_path / "work", save_pictures(tmp_path / "pictures"))
+
+
+@pytest.fixture
+def desk(work):
+    return Desk(work)
+
+
+def lines(work):
+    file = work.root / DECISIONS
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def test_the_listing_is_what_the_stages_found(desk):
+    shown = {entry["id"]: entry for entry in desk.listing()}
+    assert list(shown) == ["hug", "hug-2"]
+    entry = shown["hug"]
+    assert entry["phrases"] == ["cat", "dog"] and entry["predicate"] == "hugging" and entry["decision"] is None
+    assert sum(entry["boxes"], []) == pytest.approx([*LEFT, *RIGHT], abs=0.02) and not entry["is_stale"]
+    assert (entry["target"]["width"], entry["target"]["height"]) == (60, 40)
+    assert len(entry["keypoints"]["target"][0]) == 17 and len(entry["masks"]) == 2
+
+
+def test_decisions_are_added_never_overwritten_and_the_export_follows_the_last(desk, work, tmp_path):
+    desk.decide({"candidate": "hug", "decision": "reject"})
+    desk.decide({"candidate": "hug-2", "decision": "accept", "prompt": "a cat is hugging my dog", "other": 1})
+    shown = desk.decide({"candidate": "hug", "decision": "accept"})
+    assert shown["decision"] == "accept" and [line["decision"] for line in lines(work)] == [
+        "reject",
+        "accept",
+        "accept",
+    ]
+    assert "other" not in lines(work)[1] and lines(work)[0]["time"]
+    assert desk.counts() == {"accept": 2, "stale": 0}
+    export(work, tmp_path / "triplets", ExportOptions())
+    text = (tmp_path / "triplets" / "metadata.jsonl").read_text(encoding="utf-8")
+    assert [json.loads(line)["prompt"] for line in text.splitlines()][1] == "a cat is hugging my dog"
+
+
+def test_exchanged_objects_change_places_at_once_and_moved_boxes_wait_for_new_masks(desk):
+    before = desk.listing()[0]
+    after = desk.decide({"candidate": "hug", "decision": "accept", "exchanged": True})
+    assert after["boxes"] == before["boxes"][::-1] and after["masks"] == before["masks"][::-1]
+    assert after["keypoints"]["target"] == before["keypoints"]["target"][::-1] and after["is_stale"]
+    assert after["keypoints"]["objects"] == before["keypoints"]["objects"]
+    moved = [[0.0, 0.2, 0.5, 0.9], list(RIGHT)]
+    shown = desk.decide({"candidate": "hug", "decision": "accept", "boxes": moved})
+    assert sum(shown["boxes"], []) == pytest.approx(sum(moved, [])) and shown["edited"]["boxes"] and shown["is_stale"]
+    assert desk.counts()["stale"] == 1
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"candidate": "kiss"}, "`candidate` must be one of this folder's"),
+        ({"decision": "perhaps"}, "`decision` must be accept or reject, got 'perhaps'"),
+        ({"boxes": [[0, 0, 1, 1]]}, r"`boxes` must be one per object \(2\), got 1"),
+        ({"boxes": [[0.5, 0, 0.2, 1], [0, 0, 1, 1]]}, "box"),
+        ({"phrases": ["cat", "bear"]}, "'bear' must stand in the sentence 'a cat is hugging a dog' as whole words"),
+        ({"prompt": "a cat and a dog"}, "must stand in the sentence 'a cat and a dog'"),
+        ({"keypoints": {"target": [[[0, 0, 1]] * 17]}}, r"`target` must be one per object \(2\), got 1"),
+    ],
+)
+def test_a_decision_that_does_not_fit_is_refused_and_not_kept(desk, work, change, message):
+    with pytest.raises(ValueError, match=message):
+        desk.decide({"candidate": "hug", "decision": "accept", **change})
+    assert not lines(work)
+
+
+def test_a_folder_without_filtered_candidates_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no candidate that the filters have seen"):
+        Desk(WorkFolder(tmp_path))
+
+
+@pytest.fixture
+def server(desk):
+    with review_server(desk) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{found.server_address[1]}"
+        found.shutdown()
+
+
+def asked(url, data=None, **headers):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers)) as answer:
+            return answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), error.headers
+
+
+def test_nothing_but_the_page_and_its_pictures_is_served(server, work, desk):
+    status, body, headers = asked(server)
+    assert status == 200 and b"Review of triplets" in body
+    assert "default-src 'self'" in headers["Content-Security-Policy"]
+    digest = desk.listing()[0]["target"]["digest"]
+    assert asked(f"{server}/pictures/{digest}.png")[1] == work.picture_path(digest).read_bytes()
+    for path in ("/plan.json", "/pictures/../plan.json", "/pictures/%2e%2e/plan.json", f"/pictures/{'0' * 32}.png",
+                 f"/pictures/{digest}.json", "/desk.py"):  # fmt: skip
+        assert asked(f"{server}{path}")[0] == 404, path
+
+
+def test_other_pages_may_neither_read_nor_decide(server, work):
+    line = json.dumps({"candidate": "hug", "decision": "accept"}).encode()
+    assert asked(f"{server}/candidates.json", Host="evil.example")[0] == 403
+    assert asked(f"{server}/decisions", line, Origin="https://evil.example")[0] == 403
+    assert asked(f"{server}/decisions", b"x" * 300_000)[0] == 403
+    assert not lines(work)
+    assert asked(f"{server}/decisions", b"[]")[0] == asked(f"{server}/decisions", b"{")[0] == 400
+    assert asked(f"{server}/decisions", line, Origin=server)[0] == 200 and len(lines(work)) == 1
