@@ -65,7 +65,7 @@ BELOW["relationbooth_pipeline/commands"] = (
     "commands/triplets",
 )
 BELOW["relationbooth_pipeline/commands/triplets"] = (
-    *_lower, "app", "exchange", *ENGINE, "triplets/engine", "triplets/annotation", "commands"
+    *_lower, "app", "exchange", *ENGINE, "triplets/engine", "triplets/annotation", "triplets/review", "commands"
 )  # fmt: skip
 TRAINING_BELOW = {
     "training/common": (),

@@ -56,7 +56,7 @@ class PoseEstimator:
         return torch.cat([points / torch.tensor(picture.size), scores.reshape(*points.shape[:2], 1)], dim=-1)
 
 
-def head_order(config) -> str:
+def head_order(config: object) -> str:
     """Order of the keypoints of a model's head, as its config names it; "COCO" where it names none."""
     return getattr(config, ORDER_FIELD, None) or "COCO"
 

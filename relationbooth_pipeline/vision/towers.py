@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -22,6 +22,23 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def pooled(output: Any) -> torch.Tensor:
     """Projected features of a CLIP call: transformers 5 gives an object that holds them, 4 gave them bare."""
     return getattr(output, "pooler_output", output)
+
+
+class Tower(Protocol):
+    """A model that turns pictures, and perhaps texts, into vectors.
+
+    Attributes:
+        checkpoint: which weights, with their revision or digest. preprocessing: what happens to a picture before.
+    """
+
+    checkpoint: str
+    preprocessing: str
+
+    def image_features(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """(B, D) float32 on the CPU."""
+
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
+        """(B, D) float32 on the CPU, in the pictures' space."""
 
 
 class ClipTower:

@@ -2,11 +2,14 @@
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import clean_errors
+
+if TYPE_CHECKING:
+    from ...triplets.review import Desk
 
 
 @clean_errors
@@ -36,7 +39,7 @@ def review(
     told(desk, work)
 
 
-def told(desk, work: Path) -> None:
+def told(desk: "Desk", work: Path) -> None:
     """What the review came to, and the next step."""
     counts = desk.counts()
     typer.echo(f"{counts['accept']} accepted, {counts['reject']} rejected, {counts['undecided']} undecided")

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from PIL import Image
@@ -12,25 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from ...relation_files import whole_file
 from ...vision.pictures import picture_digest
+from ...vision.towers import Tower
 
 FEATURES = "features"
-
-
-class Tower(Protocol):
-    """A model that turns pictures, and perhaps texts, into vectors.
-
-    Attributes:
-        checkpoint: which weights, with their revision or digest. preprocessing: what happens to a picture before.
-    """
-
-    checkpoint: str
-    preprocessing: str
-
-    def image_features(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """(B, D) float32 on the CPU."""
-
-    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
-        """(B, D) float32 on the CPU, in the pictures' space."""
 
 
 class FeatureStore:

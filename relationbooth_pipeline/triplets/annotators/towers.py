@@ -6,14 +6,14 @@ import torch
 from PIL import Image
 
 from ...vision.checkpoints import checkpoint_of
-from ...vision.towers import MINIATURE, clip_tower, dino_tower
+from ...vision.towers import MINIATURE, Tower, clip_tower, dino_tower
 from .annotator import Choice, Likeness
 
 
 class TowerLikeness(Likeness):
     """Features of a tower, all pictures in one pass."""
 
-    def __init__(self, tower):
+    def __init__(self, tower: Tower):
         self.tower, self.checkpoint = tower, tower.checkpoint
 
     def features(self, images: Sequence[Image.Image]) -> torch.Tensor:
