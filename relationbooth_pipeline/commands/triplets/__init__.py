@@ -7,6 +7,7 @@ import typer
 
 from ..errors import clean_errors
 from .annotate import annotate, convert_keypoints, export
+from .make import make
 from .review import review
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -109,6 +110,7 @@ def import_folder(
 
 
 for name, command in (
+    ("make", make),
     ("annotate", annotate),
     ("export", export),
     ("convert-keypoints", convert_keypoints),

@@ -37,9 +37,11 @@ class Manners:
     def __post_init__(self) -> None:
         for name, least, most in (("workers", 1, 64), ("per_minute", 0.01, 100_000), ("tries", 1, 100)):
             if not least <= getattr(self, name) <= most:
-                raise ValueError(f"`--{name}` must be from {least} to {most}, got {getattr(self, name)}.")
+                raise ValueError(
+                    f"`--{name.replace('_', '-')}` must be from {least} to {most}, got {getattr(self, name)}."
+                )
         if self.on_long_wait not in ("wait", "stop"):
-            raise ValueError(f"`--on_long_wait` must be wait or stop, got {self.on_long_wait!r}.")
+            raise ValueError(f"`--on-long-wait` must be wait or stop, got {self.on_long_wait!r}.")
 
 
 class Asking:
@@ -164,7 +166,7 @@ class Asking:
             wait = min(8.0, self.manners.backoff * 2 ** (attempt - 1)) * random.uniform(0.75, 1.0)
         if wait > LONG_WAIT and self.manners.on_long_wait == "stop":
             self._halted(
-                Halt("long_wait", f"it asks to wait {wait:.0f} s (`--on_long_wait wait` does); {answer.message}")
+                Halt("long_wait", f"it asks to wait {wait:.0f} s (`--on-long-wait wait` does); {answer.message}")
             )
             return False
         if attempt < self.manners.tries:

@@ -18,14 +18,14 @@ class Caps:
 
     def __post_init__(self) -> None:
         if self.max_images is not None and self.max_images < 0:
-            raise ValueError(f"`--max_images` must be 0 or more, got {self.max_images}.")
+            raise ValueError(f"`--max-images` must be 0 or more, got {self.max_images}.")
         for name in ("max_cost", "price"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"`--{name}` must be 0 or more, got {value}.")
+                raise ValueError(f"`--{name.replace('_', '-')}` must be 0 or more, got {value}.")
         if self.max_cost is not None and self.price is None:
             raise ValueError(
-                "`--max_cost` needs `--price`, what one picture costs you: prices age, so none is built in."
+                "`--max-cost` needs `--price`, what one picture costs you: prices age, so none is built in."
             )
 
     def check_bound(self, images: int, paid: int) -> None:
@@ -33,12 +33,12 @@ class Caps:
         cost = paid * (self.price or 0.0)
         if self.max_images is not None and images > self.max_images:
             raise ValueError(
-                f"the plan asks for up to {images} pictures, `--max_images` allows {self.max_images}. Lower its count, "
+                f"the plan asks for up to {images} pictures, `--max-images` allows {self.max_images}. Lower its count, "
                 "or raise the cap; nothing was sent."
             )
         if self.max_cost is not None and cost > self.max_cost + 1e-9:
             raise ValueError(
-                f"the plan costs up to {cost:.2f} ({paid} × {self.price:g}), `--max_cost` allows {self.max_cost:g}. "
+                f"the plan costs up to {cost:.2f} ({paid} × {self.price:g}), `--max-cost` allows {self.max_cost:g}. "
                 "Lower its count, or raise the cap; nothing was sent."
             )
 

@@ -67,7 +67,8 @@ class Ledger:
     Args:
         root: the work folder. share: this process's, which names its file.
     Attributes:
-        torn: the beginning of a last line that a killed process left, which is dropped; None when there was none.
+        torn: the beginning of a last line that a killed process left, which is passed over and, with the first line
+            that is written, dropped; None when there was none.
     Raises:
         ValueError: a line that is no ledger's.
     """
@@ -76,9 +77,9 @@ class Ledger:
         share = share or Share()
         own = "ledger.jsonl" if share.count == 1 else f"ledger-{share.index}-of-{share.count}.jsonl"
         self.path = root / own
-        self.torn = _drop_torn_line(self.path)
+        self.torn = _torn_line(self.path)
         self.accounts: dict[str, Account] = {}
-        self._lock = threading.Lock()
+        self._lock, self._is_mended = threading.Lock(), False
         for file in sorted(root.glob("ledger*.jsonl")):
             for number, line in enumerate(_whole_lines(file), start=1):
                 try:
@@ -110,6 +111,9 @@ class Ledger:
         data = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
         with self._lock:
             is_new = not self.path.exists()
+            if self.torn is not None and not self._is_mended:
+                os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
+                self._is_mended = True
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
                 written = os.write(handle, data)
@@ -137,14 +141,7 @@ def _whole_lines(file: Path) -> list[bytes]:
     return file.read_bytes().split(b"\n")[:-1]
 
 
-def _drop_torn_line(file: Path) -> str | None:
-    """Cut off what stands behind the last line's end."""
-    if not file.is_file():
-        return None
-    data = file.read_bytes()
-    end = data.rfind(b"\n") + 1
-    if end == len(data):
-        return None
-    os.truncate(file, end)
-    flush(file)
-    return data[end:][:80].decode("utf-8", "replace")
+def _torn_line(file: Path) -> str | None:
+    """The beginning of what stands behind the last line's end."""
+    torn = file.read_bytes().rsplit(b"\n", 1)[-1] if file.is_file() else b""
+    return torn[:80].decode("utf-8", "replace") if torn else None

@@ -1,6 +1,6 @@
 """Candidates made from a plan: targets drawn, their objects cut out, and each drawn again alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...parallel import Share
@@ -42,7 +42,7 @@ class Making:
         if "same" in self.stages and not self.same_generator.can_edit:
             raise ValueError(
                 f"`{self.same_generator.model}` edits no pictures, so it cannot draw the same object again. Name one "
-                "that does with `--same_generator`."
+                "that does with `--same-generator`."
             )
         self.all = self.plan.candidates()
         self.own = self.share.part(self.all)
@@ -53,10 +53,13 @@ class Making:
         counts = {"generate": (len(self.all), self.generator), "same": (objects, self.same_generator)}
         return {stage: (n, g.is_paid) for stage, (n, g) in counts.items() if stage in self.stages}
 
-    def check(self) -> None:
-        """Raise a ValueError for a bound over the caps, and for what the generators cannot do."""
+    def check_bound(self) -> None:
+        """Raise a ValueError for a plan that may exceed the caps."""
         bound = self.bound().values()
         self.caps.check_bound(sum(n for n, _ in bound), sum(n for n, is_paid in bound if is_paid))
+
+    def check_generators(self) -> None:
+        """Raise a ValueError for what the generators cannot do, and for addresses where nobody is."""
         if "generate" in self.stages:
             self.generator.check([planned.prompt for planned in self.all])
         if "same" in self.stages:
@@ -79,8 +82,7 @@ class Making:
         Raises:
             ValueError: as `Studio.draw`, or the disk is full; what came is kept, the same call goes on from there.
         """
-        name = "work" if self.share.count == 1 else f"work-{self.share.index}-of-{self.share.count}"
-        with work.locked(name):
+        with work.locked(f"shard-{self.share.index}-of-{self.share.count}"):
             if self.share.count == 1:
                 work.sweep()
             ledger = Ledger(work.root, self.share)
@@ -97,5 +99,18 @@ class Making:
                 say(f"crop: all objects found in {whole} of {len(drawn)} targets")
             if "same" in self.stages and drawn:
                 say(draw_objects(self.plan, self.own, drawn, self.same_generator, studio).words())
-        own = {planned.id for planned in self.own}
-        return [candidate for candidate in work.candidates() if candidate.id in own]
+        return self.own_share().part(work.candidates())
+
+    def own_share(self) -> "OwnCandidates":
+        """This process's part of the candidates that are complete, for the stages behind these."""
+        return OwnCandidates(self.share.index, self.share.count, frozenset(planned.id for planned in self.own))
+
+
+@dataclass(frozen=True)
+class OwnCandidates(Share):
+    """The candidates that a process planned, however many are there already."""
+
+    ids: frozenset[str] = frozenset()
+
+    def part(self, items: Sequence[Candidate]) -> list[Candidate]:
+        return [candidate for candidate in items if candidate.id in self.ids]

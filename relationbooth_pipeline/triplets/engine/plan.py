@@ -1,6 +1,7 @@
 """What shall be drawn: a relation's sentence, who does it, how often; always the same prompts and seeds."""
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -108,12 +109,18 @@ class Plan:
         text = f"{self.seed}/{planned.id}/{'target' if index is None else index}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
-    def with_predicate(self) -> "Plan":
+    def with_predicate(self, known: dict[str, Any] | None = None) -> "Plan":
         """This plan with the relation's words found or checked in every sentence.
 
+        Args:
+            known: an earlier answer's `as_record`: for the same plan nothing is looked up again.
         Raises:
             ValueError: phrases or predicate do not stand in a sentence as words of their own.
         """
+        own = json.loads(json.dumps(self.as_record()))
+        predicate = (known or {}).get("predicate")
+        if predicate and {**(known or {}), **own, "predicate": self.predicate or predicate} == known:
+            return Plan(**{**_shallow(self), "predicate": predicate})
         from ...relation_layouts import missing_phrases  # late: it brings diffusers
         from ..predicates import sentence_predicate
 

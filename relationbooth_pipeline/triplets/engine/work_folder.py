@@ -35,17 +35,30 @@ class WorkFolder:
     def __init__(self, root: str | Path):
         self.root = Path(root)
 
+    def plan(self) -> dict | None:
+        """What the folder is about, None before it is claimed."""
+        path = self.root / PLAN
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
     def claim(self, plan: dict) -> None:
         """Make the folder this plan's, or see that it is.
 
         Raises:
-            ValueError: it is another plan's (the fields that differ are named), or holds other things.
+            ValueError: as `check_plan`.
         """
-        path, plan = self.root / PLAN, json.loads(json.dumps(plan))
+        self.check_plan(plan)
+        if self.plan() is None:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with whole_file(self.root / PLAN) as temporary:
+                temporary.write_text(_as_text(plan), encoding="utf-8")
+
+    def check_plan(self, plan: dict) -> None:
+        """Raise a ValueError for a folder that is another plan's (the fields that differ are named), or holds other
+        things; nothing is written."""
+        old, plan = self.plan(), json.loads(json.dumps(plan))
         if self.root.exists() and not self.root.is_dir():
             raise ValueError(f"the work folder `{self.root}` is a file. Choose a new or empty folder.")
-        if path.is_file():
-            old = json.loads(path.read_text(encoding="utf-8"))
+        if old is not None:
             other = [name for name in sorted({*old, *plan}) if old.get(name) != plan.get(name)]
             if other:
                 told = "; ".join(
@@ -61,9 +74,6 @@ class WorkFolder:
             raise ValueError(
                 f"the folder `{self.root}` holds other things than a plan's work. Choose a new or empty folder."
             )
-        self.root.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            temporary.write_text(_as_text(plan), encoding="utf-8")
 
     @contextlib.contextmanager
     def locked(self, name: str = "work") -> Iterator[None]:

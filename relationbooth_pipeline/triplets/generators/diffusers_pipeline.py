@@ -76,7 +76,7 @@ class DiffusersPipeline(Generator):
             return [self._called(request.prompt, [request], image=list(request.images))[0] for request in requests]
         if self._only_edits:
             raise ValueError(
-                f"`{self._class}` only edits pictures. Name it with `--same_generator`, and one that draws with "
+                f"`{self._class}` only edits pictures. Name it with `--same-generator`, and one that draws with "
                 "`--generator`."
             )
         prompts = [request.prompt for request in requests]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import socket
 import urllib.request
 from collections.abc import Sequence
@@ -55,6 +56,8 @@ class ImagesEndpoint(Generator):
             raise ValueError("an endpoint needs the package openai: `pip install 'relationbooth[data]'`.") from error
         for name, value in (("generator", model), ("base_url", base_url), ("generator_options", fields or {})):
             refuse_keys(name, value)
+        if not re.fullmatch(r"[A-Za-z_]\w*", key_variable):
+            raise ValueError("`--key-variable` must be the name of an environment variable, not what it holds.")
         if unknown := sorted({*(fields or {})} - {*FIELDS}):
             raise ValueError(f"an endpoint's options are {', '.join(FIELDS)}, got {', '.join(unknown)}.")
         self.model, self.timeout, self.fields = model, timeout, fields or {}
@@ -62,7 +65,7 @@ class ImagesEndpoint(Generator):
         self._key = os.environ.get(key_variable, "").strip()
         if not self._key and self.host[0] not in LOCAL_HOSTS:
             raise ValueError(
-                f"`{self.host[0]}` needs a key: put it into the environment variable {key_variable} (`--key_variable` "
+                f"`{self.host[0]}` needs a key: put it into the environment variable {key_variable} (`--key-variable` "
                 "names another one)."
             )
         self._client = OpenAI(base_url=base_url, api_key=self._key or "none", max_retries=0, timeout=timeout)
@@ -78,7 +81,7 @@ class ImagesEndpoint(Generator):
             socket.create_connection(place, timeout=CONNECT_SECONDS).close()
         except OSError as error:
             raise ValueError(
-                f"nobody answers at {place[0]}, port {place[1]} ({error}). Check `--base_url` and the network."
+                f"nobody answers at {place[0]}, port {place[1]} ({error}). Check `--base-url` and the network."
             ) from error
 
     def draw(self, requests: Sequence[Request]) -> list[Drawn | Undrawn]:

@@ -1,6 +1,9 @@
 """A small plan against the mock endpoint, with masks that need no model."""
 
+import importlib.util
+
 import numpy as np
+import pytest
 
 from relationbooth_pipeline.parallel import Share
 from relationbooth_pipeline.triplets.engine import WorkFolder
@@ -9,6 +12,8 @@ from relationbooth_pipeline.triplets.engine.budget import Caps
 from relationbooth_pipeline.triplets.engine.make import STAGES, Making
 from relationbooth_pipeline.triplets.engine.plan import Plan
 from relationbooth_pipeline.triplets.generators import ImagesEndpoint
+
+NEEDS_OPENAI = pytest.mark.skipif(importlib.util.find_spec("openai") is None, reason="needs the extra `data`")
 
 
 class Halves:

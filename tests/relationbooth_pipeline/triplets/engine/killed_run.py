@@ -1,6 +1,6 @@
-"""Runs of the small plan, each in a fork of a process that has imported everything: `python -m` this, "folder address" a line.
+"""Runs of the small plan, each in a fork of a process that has imported everything once.
 
-Prints the number of each run's process, then how it ended.
+Reads "folder address" a line; prints the number of each run's process, then how it ended.
 """
 
 import os

@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-pytest.importorskip("openai")
-
 from relationbooth_pipeline.triplets.engine import WorkFolder
 from relationbooth_pipeline.triplets.engine.asking import Manners
 from relationbooth_pipeline.triplets.engine.budget import Caps
 
-from .drawn_plan import contents, making, run, small_plan
+from .drawn_plan import NEEDS_OPENAI, contents, making, run, small_plan
 from .mock_endpoint import MockEndpoint
+
+pytestmark = NEEDS_OPENAI
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_what_was_lost_is_sent_again_only_within_the_caps(mock, work):
 
 def test_a_long_wait_is_a_stop_unless_told_otherwise(mock, work):
     mock.script["*"] = [("busy", 3000)]
-    with pytest.raises(ValueError, match="long_wait: it asks to wait 3000 s .`--on_long_wait wait` does."):
+    with pytest.raises(ValueError, match="long_wait: it asks to wait 3000 s .`--on-long-wait wait` does."):
         run(work, making(mock.address))
     assert counted(work) <= 3 and not [line for line in lines(work) if line.get("code") == "long_wait"]
 

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("openai")
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kill -9 is of Unix")
-
 from relationbooth_pipeline.triplets.engine import WorkFolder
 
-from .drawn_plan import contents, making, run
+from .drawn_plan import NEEDS_OPENAI, contents, making, run
 from .mock_endpoint import MockEndpoint
 from .test_asking import counted, lines
 
+pytestmark = [NEEDS_OPENAI, pytest.mark.skipif(not hasattr(os, "fork"), reason="kill -9 is of Unix")]
 ROOT = Path(__file__).parents[4]
 KILLS = 20
 

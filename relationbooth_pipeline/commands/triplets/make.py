@@ -1,0 +1,185 @@
+"""`relationbooth triplets make`: from a relation's sentence to triplets, drawn by a local model or an endpoint."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import clean_errors
+from .annotate import AcceptAll, GeneratorLicences, Licence, Work
+from .running import check_new_folder, export_folder, run_stages, told_one_by_one
+from .telling import told_drawing, told_plan
+
+GENERATORS = "openai:MODEL, diffusers:MODEL, relationbooth:MODEL, miniature or module:Class"
+
+
+def _option(name: str, text: str) -> Any:
+    """With hyphens as the other commands have it, and with the underscores of plans."""
+    return typer.Option(*dict.fromkeys((f"--{name}", f"--{name.replace('-', '_')}")), help=text)
+
+
+def _texts(name: str, text: str) -> Any:
+    return Annotated[list[str] | None, _option(name, text)]
+
+
+def _text(name: str, text: str) -> Any:
+    return Annotated[str | None, _option(name, text)]
+
+
+def _whole(name: str, text: str) -> Any:
+    return Annotated[int | None, _option(name, text)]
+
+
+def _number(name: str, text: str) -> Any:
+    return Annotated[float | None, _option(name, text)]
+
+
+@clean_errors
+def make(
+    output: Annotated[Path, typer.Argument(help="New folder of triplets.")],
+    work: Work = None,
+    plan: Annotated[Path | None, typer.Option(help="YAML of the fields below; see docs/triplets.md.")] = None,
+    relation: _text("relation", "Its name: shaking_hands.") = None,
+    template: _text("template", "Sentence with slots: 'a {0} is shaking hands with a {1}'.") = None,
+    predicate: _text("predicate", "The relation's words in it. Default: told by the sentence.") = None,
+    objects: _texts("objects", "Phrases for the slots, 'cat,bear'; repeat for more groups.") = None,
+    count: _whole("count", "Candidates of each group. Default: 4.") = None,
+    scene: _texts("scene", "Where it happens, after the sentence, by turns: 'in a meadow'; repeat.") = None,
+    same_template: _texts("same-template", "Sentence for an object alone: 'a {0} is standing'. Repeat.") = None,
+    size: _text("size", "Pixels: 1024 or 1536x1024. Default: the generator's own.") = None,
+    seed: _whole("seed", "Of all seeds. Default: 0.") = None,
+    generator: _text("generator", f"Who draws targets: {GENERATORS}.") = None,
+    generator_options: _text("generator-options", 'JSON of its options: {"quality": "high"}.') = None,
+    same_generator: _text("same-generator", "Who draws the same objects alone. Default: the generator.") = None,
+    same_options: _text("same-options", "JSON of its options. Default: the generator's, where they are one.") = None,
+    base_url: _text("base-url", "Address of the endpoint. Default: OpenAI's.") = None,
+    key_variable: _text("key-variable", "Environment variable with its key. Default: OPENAI_API_KEY.") = None,
+    max_images: _whole("max-images", "Cap of pictures in all.") = None,
+    max_cost: _number("max-cost", "Cap of costs in all, with --price.") = None,
+    price: _number("price", "What one picture of the endpoint costs you.") = None,
+    workers: Annotated[int, _option("workers", "Requests at a time.")] = 4,
+    per_minute: Annotated[float, _option("per-minute", "Requests a minute at best.")] = 60,
+    tries: Annotated[int, _option("tries", "Of a request that was surely not drawn.")] = 6,
+    on_long_wait: Annotated[str, _option("on-long-wait", "wait or stop when told to wait over two minutes.")] = "stop",
+    again: Annotated[bool, typer.Option("--again", help="Pay once more for pictures that came broken.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "--dry_run", help="Tell prompts, counts and the upper bound; nothing is sent.")
+    ] = False,
+    annotators: Annotated[str, typer.Option(help="photos or miniature, as in `triplets annotate`.")] = "photos",
+    annotator: _texts("annotator", "ROLE=NAME of one: boxes=owlv2:MODEL. Repeat.") = None,
+    threshold: _texts("threshold", "NAME=NUMBER of a filter's threshold; repeat.") = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    batch_size: Annotated[int, _option("batch-size", "Targets of one call of a local model.")] = 1,
+    shard: Annotated[str | None, typer.Option(help="i/n, i from 0: only this part; export afterwards.")] = None,
+    until: Annotated[
+        str, typer.Option(help="Last stage: generate, crop, same, find … filter as in `annotate`, or export.")
+    ] = "export",
+    stage: Annotated[str | None, typer.Option(help="Only this stage, on what is there.")] = None,
+    accept_all: AcceptAll = False,
+    licence: Licence = None,
+    generator_licence: GeneratorLicences = None,
+) -> None:
+    """Draw a relation, its objects again alone, and make triplets of them.
+
+    The same command takes up what was interrupted; nothing is paid for twice.
+    """
+    from ...parallel import Share
+    from ...triplets.engine import WorkFolder
+    from ...triplets.engine.asking import Manners
+    from ...triplets.engine.budget import Caps
+    from ...triplets.engine.make import STAGES, Making
+    from ...triplets.engine.plan import read_plan
+    from ...triplets.generators import ADDRESS, KEY_VARIABLE, named_generator
+
+    stages = _stages(STAGES, until, stage)
+    check_new_folder(output)
+    folder = WorkFolder(work or output.with_name(f"{output.name}_work"))
+    given = {"relation": relation, "template": template, "predicate": predicate, "count": count, "seed": seed,
+             "scenes": scene, "same_templates": same_template, "size": _size(size),
+             "objects": None if objects is None else [group.split(",") for group in objects]}  # fmt: skip
+    planned = read_plan(plan, given).with_predicate(folder.plan())
+    if generator is None:
+        raise ValueError(f"`--generator` is needed: {GENERATORS}.")
+    common = {"base_url": base_url or ADDRESS, "key_variable": key_variable or KEY_VARIABLE, "device": device,
+              "batch_size": batch_size}  # fmt: skip
+    options = _json("--generator-options", generator_options)
+    drawer = named_generator(generator, options, **common)
+    editor = drawer
+    if same_generator is not None or same_options is not None:
+        own = options if same_options is None and same_generator == generator else _json("--same-options", same_options)
+        editor = named_generator(same_generator or generator, own, **common)
+    manners = Manners(workers, per_minute, tries, on_long_wait=on_long_wait, again=again)
+    drawing = tuple(name for name in STAGES if name in stages)
+    making = Making(planned, drawer, editor, Caps(max_images, max_cost, price), manners, Share.of(shard), drawing)
+    folder.check_plan(making.claimed())
+    making.check_bound()
+    if dry_run:
+        told_plan(making, folder)
+        return
+    needs_annotators = {*stages} - {"generate", "same", "export"}
+    choices = _choices(annotators, annotator or [], device) if needs_annotators else {}
+    making.check_generators()
+    folder.claim(making.claimed())
+    told_drawing(making, folder, choices)
+    later = [name for name in stages if name not in (*STAGES, "export")]
+    if later:
+        from ...triplets.annotation import Thresholds
+
+        share = making.own_share()
+        with folder.locked(f"shard-{share.index}-of-{share.count}"):
+            run_stages(folder, choices, Thresholds().changed(threshold or []), share, later[-1])
+    if "export" not in stages:
+        return
+    if making.share.count > 1:
+        typer.echo(f"this shard is done; when all are, `relationbooth triplets export {folder.root} {output}`.")
+        return
+    from ...triplets.annotation import ExportOptions
+
+    export_folder(folder, output, ExportOptions(accept_all, licence, tuple(generator_licence or ())))
+
+
+def _stages(drawing: tuple[str, ...], until: str, only: str | None) -> list[str]:
+    """Names of the stages that shall run, in their order."""
+    known = [*drawing, "find", "segment", "keypoints", "caption", "likeness", "relation", "filter", "export"]
+    for flag, name in (("--until", until), ("--stage", only)):
+        if name is not None and name not in known:
+            raise ValueError(f"`{flag}` must be one of {', '.join(known)}, got {name!r}.")
+    return known[: known.index(until) + 1] if only is None else [only]
+
+
+def _choices(annotators: str, own: list[str], device: str) -> dict[str, Any]:
+    from ...generation.sources import resolved_device
+    from ...parallel import local_device
+    from ...triplets.annotators import ALL_MINIATURE, DEFAULTS, ROLES, choose_all
+
+    if annotators not in ("photos", "miniature"):
+        raise ValueError(f"`--annotators` must be photos or miniature, got {annotators!r}.")
+    names = dict(DEFAULTS if annotators == "photos" else ALL_MINIATURE)
+    for text in own:
+        role, equals, name = text.partition("=")
+        if role not in ROLES or not equals:
+            raise ValueError(f"`--annotator` must be ROLE=NAME with a role of {', '.join(ROLES)}, got {text!r}.")
+        names[role] = name
+    with told_one_by_one("the annotators"):
+        return choose_all(names, resolved_device(local_device(device)))
+
+
+def _json(flag: str, text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError as error:
+        raise ValueError(f'`{flag}` must be JSON such as {{"quality": "high"}} ({error}).') from error
+    if not isinstance(found, dict):
+        raise ValueError(f'`{flag}` must be a JSON object such as {{"quality": "high"}}.')
+    return found
+
+
+def _size(text: str | None) -> list[int] | None:
+    """ "1024" or "1536x1024" → [width, height]."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise ValueError(f"`--size` must be 1024 or 1536x1024 (width × height), got {text!r}.")
+    return [int(side) for side in sides] * (3 - len(sides))

@@ -1,0 +1,90 @@
+"""Generators by name, and what is refused before anything loads or is sent."""
+
+import pytest
+
+from relationbooth_pipeline.triplets.generators import Generator, named_generator
+from relationbooth_pipeline.triplets.generators.endpoint import check_address
+from relationbooth_pipeline.triplets.generators.keys import refuse_keys, without_keys
+
+from ..engine.drawn_plan import NEEDS_OPENAI
+
+KEY = "sk-sentinel0123456789"
+
+
+class Painter(Generator):
+    """Anybody's own."""
+
+    def __init__(self, colour="red"):
+        self.model, self.colour = "painter", colour
+
+
+def test_a_name_is_a_known_kind_or_a_class():
+    painter = named_generator(f"{__name__}:Painter", {"colour": "blue"})
+    assert painter.colour == "blue"
+    for name in ("dalle", "openai:", "gpt/image:x"):
+        with pytest.raises(ValueError, match="must be one of `miniature`, `openai:MODEL`, `diffusers:MODEL`"):
+            named_generator(name)
+    with pytest.raises(ValueError, match="none that is known here"):
+        named_generator("no_such_module:Class")
+    with pytest.raises(ValueError, match="must be a subclass of"):
+        named_generator("pathlib:Path")
+
+
+@NEEDS_OPENAI
+def test_an_endpoint_without_a_key_is_refused_unless_it_is_here(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ValueError, match="`api.openai.com` needs a key.* OPENAI_API_KEY"):
+        named_generator("openai:gpt-image-1")
+    with pytest.raises(ValueError, match="needs a key.* MY_KEY"):
+        named_generator("openai:m", base_url="https://example.org/v1", key_variable="MY_KEY")
+    assert named_generator("openai:m", base_url="http://127.0.0.1:9/v1").is_paid
+    monkeypatch.setenv("MY_KEY", KEY)
+    generator = named_generator("openai:m", base_url="https://example.org/v1", key_variable="MY_KEY")
+    assert KEY not in repr(generator.settings())
+
+
+@NEEDS_OPENAI
+def test_keys_are_no_options_models_or_addresses():
+    local = {"base_url": "http://127.0.0.1:9/v1"}
+    for name, arguments in (
+        (f"openai:{KEY}", local),
+        ("openai:m", {"base_url": f"http://127.0.0.1:9/{KEY}"}),
+        ("openai:m", {"base_url": "http://me:secret99@127.0.0.1:9/v1"}),
+        ("openai:m", {"base_url": "http://127.0.0.1:9/v1?key=secret99"}),
+        ("openai:m", {**local, "options": {"style": KEY}}),
+        ("openai:m", {**local, "key_variable": KEY}),
+    ):
+        with pytest.raises(ValueError, match="key") as raised:
+            named_generator(name, **arguments)
+        assert KEY not in str(raised.value) and "secret99" not in str(raised.value)
+    with pytest.raises(ValueError, match="an endpoint's options are background.*, got n"):
+        named_generator("openai:m", {"n": 3}, **local)
+
+
+@NEEDS_OPENAI
+def test_an_address_where_nobody_listens_is_refused():
+    generator = named_generator("openai:m", base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(ValueError, match="nobody answers at 127.0.0.1, port 9.*--base-url"):
+        generator.check([])
+
+
+@pytest.mark.parametrize("address", ["example.org/v1", "ftp://example.org", "http://", "http://host:port/v1"])
+def test_what_is_no_address(address):
+    with pytest.raises(ValueError, match="`base_url`"):
+        check_address(address)
+
+
+def test_keys_are_taken_out_of_words():
+    words = f"Incorrect API key provided: {KEY}, hf_abcdefghijkl or own-secret at https://me:pw@host/v1"
+    found = without_keys(words, "own-secret", None)
+    assert found == "Incorrect API key provided: [key], [key] or [key] at [address]host/v1"
+    assert len(without_keys("x " * 500)) <= 301
+
+
+@pytest.mark.parametrize("text", [KEY, "Bearer abcdef123", "https://a:b@host", "AIza" + "x" * 30, f"key={KEY}"])
+def test_what_looks_like_a_key_is_refused_wherever_it_stands(text):
+    for value in (text, {"a": ["b", {"c": f"see {text} there"}]}):
+        with pytest.raises(ValueError, match="`here` holds what looks like a key") as raised:
+            refuse_keys("here", value)
+        assert text not in str(raised.value)
+    refuse_keys("here", ["a task-oriented cat", "desk-organisers", "https://example.org/v1", "sky-blue"])
