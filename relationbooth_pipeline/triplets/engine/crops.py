@@ -11,6 +11,7 @@ from .work_folder import WorkFolder, inputs_digest
 
 STAGE = "crop"
 MARGIN = 0.05  # of the longer side, around the object
+LEAST_SIDE = 64  # pixels of a cut-out: editing pipelines refuse smaller ones (Flux 2)
 
 
 class MaskFinder(Protocol):
@@ -29,7 +30,7 @@ class MaskFinder(Protocol):
 
 def crop_objects(work: WorkFolder, candidates: Sequence[Candidate], find_masks: MaskFinder) -> int:
     """Cut out the objects of every candidate that has no crops yet; how many candidates have all of them."""
-    inputs = {c.id: inputs_digest(c.target, c.phrases, find_masks.checkpoint, MARGIN) for c in candidates}
+    inputs = {c.id: inputs_digest(c.target, c.phrases, find_masks.checkpoint, MARGIN, LEAST_SIDE) for c in candidates}
     waiting = [candidate for candidate in candidates if not work.is_done(STAGE, candidate.id, inputs[candidate.id])]
     masks = find_masks(waiting) if waiting else {}
     for candidate in waiting:
@@ -48,7 +49,7 @@ def crop_of(work: WorkFolder, candidate: Candidate, index: int, mask: str | None
 
 
 def cut_out(picture: Image.Image, mask: np.ndarray) -> Image.Image | None:
-    """What a mask covers, on a white square with a margin; None for an empty mask.
+    """What a mask covers, on a white square with a margin, of `LEAST_SIDE` at least; None for an empty mask.
 
     Args:
         picture: RGB. mask: bool (H, W).
@@ -62,4 +63,4 @@ def cut_out(picture: Image.Image, mask: np.ndarray) -> Image.Image | None:
     side = longer + 2 * max(1, round(MARGIN * longer))
     square = Image.new("RGB", (side, side), "white")
     square.paste(Image.fromarray(pixels), ((side - pixels.shape[1]) // 2, (side - pixels.shape[0]) // 2))
-    return square
+    return square if side >= LEAST_SIDE else square.resize((LEAST_SIDE, LEAST_SIDE), Image.Resampling.BICUBIC)

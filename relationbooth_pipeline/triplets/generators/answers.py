@@ -58,8 +58,8 @@ def read_error(error: Any, clean: Callable[[str], str]) -> Undrawn:
         error: an `openai.APIStatusError`.
     """
     status, headers = error.status_code, error.response.headers
-    code, words = str(error.code or error.type or f"http_{status}"), clean(f"{status}: {error.message}")
-    code = clean(code)
+    told = error.body.get("message") if isinstance(error.body, dict) else None
+    code, words = clean(str(error.code or error.type or f"http_{status}")), clean(f"{status}: {told or error.message}")
     if code in QUOTA or status == 402:
         return Halt(code, words)
     if status == 429:

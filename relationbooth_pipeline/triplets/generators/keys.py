@@ -6,7 +6,7 @@ from typing import Any
 
 # As providers write them (sk-…, hf_…, r8_…, AIza…, Bearer …), and addresses that hold a password or a query.
 _KEY = re.compile(
-    r"\b(?:sk|pk|rk|api|key)-[A-Za-z0-9_-]{6,}|\b(?:hf|r8|gsk|xai)_[A-Za-z0-9]{8,}|\bAIza[\w-]{20,}|Bearer\s+\S{6,}"
+    r"\bsk-[A-Za-z0-9_-]{6,}|\b(?:pk|rk|api|key)-[A-Za-z0-9_-]{16,}|\b(?:hf|r8|gsk|xai)_[A-Za-z0-9]{8,}|\bAIza[\w-]{20,}|Bearer\s+\S{6,}"
 )
 _PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s@]+@")
 LONGEST = 300  # characters of another's message

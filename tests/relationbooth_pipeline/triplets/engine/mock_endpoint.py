@@ -80,7 +80,7 @@ class MockEndpoint:
         if kind in ERRORS:
             status, code, words = ERRORS[kind]
             extra = {"Retry-After": str(more[0])} if more else {}
-            words = words.replace("KEY", headers.get("authorization", ""))
+            words = words.replace("KEY", headers.get("authorization", "").removeprefix("Bearer "))
             return send(handler, status, json.dumps({"error": {"code": code, "message": words}}).encode(), extra)
         time.sleep(self.delay)
         key = headers.get("idempotency-key", "")

@@ -99,7 +99,7 @@ def test_a_moderator_s_no_is_final_and_unpaid(mock, work):
     assert outcomes(work) == {"moderation_blocked": 1, "done": 27} and counted(work) == 27
 
 
-@pytest.mark.parametrize("kind", ["broken_json", "truncated", ("slow_body", 0.2), "cut_body"])
+@pytest.mark.parametrize("kind", ["broken_json", "truncated", ("slow_body", 0.3), "cut_body"])
 def test_a_broken_answer_is_paid_for_and_asked_again_only_when_told(mock, work, kind):
     mock.script["a cat is hugging a bear in a meadow"] = [kind]
     for _ in range(2):

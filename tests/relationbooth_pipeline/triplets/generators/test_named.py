@@ -87,4 +87,6 @@ def test_what_looks_like_a_key_is_refused_wherever_it_stands(text):
         with pytest.raises(ValueError, match="`here` holds what looks like a key") as raised:
             refuse_keys("here", value)
         assert text not in str(raised.value)
-    refuse_keys("here", ["a task-oriented cat", "desk-organisers", "https://example.org/v1", "sky-blue"])
+    refuse_keys(
+        "here", ["a task-oriented cat", "desk-organisers", "a key-holder", "https://example.org/v1", "sky-blue"]
+    )
