@@ -65,7 +65,7 @@ class Asking:
         """Send what has no outcome yet.
 
         Raises:
-            ValueError: the endpoint lets nobody go on, or the disk takes no more; everything so far is kept.
+            ValueError: the endpoint lets nobody go on; everything so far is kept.
         """
         self.tally = Tally(
             tasks[0].stage if tasks else "", len(tasks), images=self.budget.images, cost=self.budget.cost
@@ -77,12 +77,6 @@ class Asking:
             try:
                 for future in as_completed(futures):
                     future.result()
-            except OSError as error:
-                self._stop(pool)
-                raise ValueError(
-                    f"`{self.work.root}` could not be written ({error.strerror or error}). Make room, then start the "
-                    "same command again; a picture that could not be written counts as paid."
-                ) from error
             except BaseException:  # Ctrl-C too: nothing further is sent, what is under way is kept
                 self._stop(pool)
                 raise

@@ -79,19 +79,26 @@ class WorkFolder:
     def locked(self, name: str = "work") -> Iterator[None]:
         """Held while one process works here: two at once would pay twice. A process that dies lets go of it.
 
+        Args:
+            name: processes that share the work among n have names that end in "-of-n".
         Raises:
-            ValueError: another process holds it.
+            ValueError: another process holds it, or works with another n.
         """
         from filelock import FileLock, Timeout  # huggingface_hub brings it
 
         self.root.mkdir(parents=True, exist_ok=True)
         try:
-            lock = FileLock(self.root / f".{name}.lock", timeout=0)
-            with lock:
+            with FileLock(self.root / f".{name}.lock", timeout=0):
+                ending = f"-of-{name.rpartition('-of-')[2]}.lock"
+                for file in self.root.glob(".*-of-*.lock"):
+                    if not file.name.endswith(ending):
+                        with FileLock(file, timeout=0):
+                            pass
                 yield
         except Timeout as error:
             raise ValueError(
-                f"another process works in `{self.root}`. Wait for it, or share the work by --shard."
+                f"another process works in `{self.root}`. Wait for it, or give each process its own `--shard i/n`, "
+                "with the same n."
             ) from error
 
     def sweep(self) -> None:

@@ -1,5 +1,6 @@
 """An endpoint that misbehaves: no request is paid twice, none is lost, every outcome is in the ledger."""
 
+import errno
 import json
 import time
 
@@ -137,6 +138,24 @@ def test_a_long_wait_is_a_stop_unless_told_otherwise(mock, work):
     with pytest.raises(ValueError, match="long_wait: it asks to wait 3000 s .`--on-long-wait wait` does."):
         run(work, making(mock.address))
     assert counted(work) <= 3 and not [line for line in lines(work) if line.get("code") == "long_wait"]
+
+
+def test_a_full_disk_is_told_and_what_it_swallowed_counts(mock, work, monkeypatch):
+    keep, left = WorkFolder.keep_picture, [5]
+
+    def full(self, image, provenance):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return keep(self, image, provenance)
+
+    monkeypatch.setattr(WorkFolder, "keep_picture", full)
+    with pytest.raises(ValueError, match="could not be written .No space left on device.. Make room"):
+        run(work, making(mock.address))
+    assert 6 <= sum(mock.paid.values()) == counted(work) < 10  # those under way, and no others
+    monkeypatch.undo()
+    assert len(run(work, making(mock.address))) == 10
+    assert outcomes(work) == {"done": 30} and counted(work) == sum(mock.paid.values())
 
 
 def test_an_object_that_is_not_found_is_not_paid_for(mock, work):

@@ -72,11 +72,19 @@ def test_a_record_of_other_inputs_is_not_done(work):
 
 def test_one_process_works_in_a_folder_at_a_time(work):
     with work.locked():
-        with work.locked("other"):  # another share
+        with work.locked("other"):
             pass
         with pytest.raises(ValueError, match="another process works in"), work.locked():
             pass
     with work.locked():
+        pass
+    with work.locked("shard-0-of-3"):
+        with work.locked("shard-1-of-3"):  # another part of the same work
+            pass
+        for other in ("shard-0-of-3", "shard-0-of-1", "shard-1-of-2"):
+            with pytest.raises(ValueError, match="another process works in"), work.locked(other):
+                pass
+    with work.locked("shard-0-of-1"):
         pass
 
 
