@@ -1,6 +1,6 @@
 """All edits, by the part of the project that they break."""
 
-from . import annotation, core, distillation, encoding, identities, poses, training, words
+from . import annotation, core, distillation, encoding, engine, identities, poses, training, words
 
 EDITS = [
     *core.EDITS,
@@ -11,4 +11,5 @@ EDITS = [
     *poses.EDITS,
     *identities.EDITS,
     *annotation.EDITS,
+    *engine.EDITS,
 ]

@@ -18,6 +18,7 @@ OPTIONS = (
     "guidance_scale", "guidance_rescale", "image_prompt_scale", "dtype",
 )  # fmt: skip
 MINIATURE_SIDE = 128  # pixels
+END = "</w>"  # of words in CLIP's vocabulary
 BOX = [0.1, 0.1, 0.9, 0.9]  # of an object alone: whole, with a margin
 
 
@@ -69,9 +70,10 @@ class OwnPipeline(Generator):
         if is_miniature(self._resolved):
             tokenizer = AutoTokenizer.from_pretrained(self._resolved.model, subfolder="tokenizer")
             if words := unknown_words(tokenizer, prompts):
+                known = sorted(word.removesuffix(END) for word in tokenizer.get_vocab() if word.endswith(END))
                 raise ValueError(
-                    f"the miniature does not know the words {', '.join(words)}. Its world is small: use words of "
-                    "`docs/usage.md`, or name an SDXL model."
+                    f"the miniature does not know the words {', '.join(words)}. It knows "
+                    f"{', '.join(word for word in known if len(word) > 2)}; or name an SDXL model."
                 )
 
     def draw(self, requests: Sequence[Request]) -> list[Drawn | Undrawn]:
