@@ -40,7 +40,8 @@ def _verdict(edit: Edit, copy: Path) -> str:
 
 def _outcome(test: str, copy: Path) -> str:
     # No bytecode: an edit within the clock's grain and of the same length would be overlooked.
-    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    path = os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")]))
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=short", test]
     run = subprocess.run(command, cwd=copy, env={**os.environ, **settings}, capture_output=True, text=True)
     if run.returncode == 1:  # pytest's code for tests that failed; 0 is none, the others are no answer
