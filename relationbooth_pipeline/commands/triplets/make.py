@@ -67,7 +67,12 @@ def make(
         bool, typer.Option("--dry-run", "--dry_run", help="Tell prompts, counts and the upper bound; nothing is sent.")
     ] = False,
     annotators: Annotated[str, typer.Option(help="photos or miniature, as in `triplets annotate`.")] = "photos",
-    annotator: _texts("annotator", "ROLE=NAME of one: boxes=owlv2:MODEL. Repeat.") = None,
+    boxes: _text("boxes", "One of them: owlv2:MODEL, …; see `annotate`.") = None,
+    masks: _text("masks", "Likewise: sam:MODEL, …") = None,
+    keypoints: _text("keypoints", "vitpose:MODEL, …, none.") = None,
+    captions: _text("captions", "vlm:MODEL, none (the plan's sentence).") = None,
+    judge: _text("judge", "vlm:MODEL, …, none.") = None,
+    likeness: _text("likeness", "dino:MODEL, …, none.") = None,
     threshold: _texts("threshold", "NAME=NUMBER of a filter's threshold; repeat.") = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     batch_size: Annotated[int, _option("batch-size", "Targets of one call of a local model.")] = 1,
@@ -107,8 +112,9 @@ def make(
     drawer = named_generator(generator, options, **common)
     editor = drawer
     if same_generator is not None or same_options is not None:
-        own = options if same_options is None and same_generator == generator else _json("--same-options", same_options)
-        editor = named_generator(same_generator or generator, own, **common)
+        is_one = same_options is None and same_generator == generator
+        same = options if is_one else _json("--same-options", same_options)
+        editor = named_generator(same_generator or generator, same, **common)
     manners = Manners(workers, per_minute, tries, on_long_wait=on_long_wait, again=again)
     drawing = tuple(name for name in STAGES if name in stages)
     making = Making(planned, drawer, editor, Caps(max_images, max_cost, price), manners, Share.of(shard), drawing)
@@ -118,17 +124,18 @@ def make(
         told_plan(making, folder)
         return
     needs_annotators = {*stages} - {"generate", "same", "export"}
-    choices = _choices(annotators, annotator or [], device) if needs_annotators else {}
+    own = {"boxes": boxes, "masks": masks, "keypoints": keypoints, "captions": captions, "judge": judge,
+           "likeness": likeness}  # fmt: skip
+    later = [name for name in stages if name not in (*STAGES, "export")]
+    limits = _limits(threshold or []) if later else None
+    choices = _choices(annotators, own, device) if needs_annotators else {}
     making.check_generators()
     folder.claim(making.claimed())
     told_drawing(making, folder, choices)
-    later = [name for name in stages if name not in (*STAGES, "export")]
     if later:
-        from ...triplets.annotation import Thresholds
-
         share = making.own_share()
         with folder.locked(f"shard-{share.index}-of-{share.count}"):
-            run_stages(folder, choices, Thresholds().changed(threshold or []), share, later[-1])
+            run_stages(folder, choices, limits, share, later[-1])
     if "export" not in stages:
         return
     if making.share.count > 1:
@@ -148,19 +155,20 @@ def _stages(drawing: tuple[str, ...], until: str, only: str | None) -> list[str]
     return known[: known.index(until) + 1] if only is None else [only]
 
 
-def _choices(annotators: str, own: list[str], device: str) -> dict[str, Any]:
+def _limits(settings: list[str]) -> Any:
+    from ...triplets.annotation import Thresholds
+
+    return Thresholds().changed(settings)
+
+
+def _choices(annotators: str, own: dict[str, str | None], device: str) -> dict[str, Any]:
     from ...generation.sources import resolved_device
     from ...parallel import local_device
-    from ...triplets.annotators import ALL_MINIATURE, DEFAULTS, ROLES, choose_all
+    from ...triplets.annotators import ALL_MINIATURE, DEFAULTS, choose_all
 
     if annotators not in ("photos", "miniature"):
         raise ValueError(f"`--annotators` must be photos or miniature, got {annotators!r}.")
-    names = dict(DEFAULTS if annotators == "photos" else ALL_MINIATURE)
-    for text in own:
-        role, equals, name = text.partition("=")
-        if role not in ROLES or not equals:
-            raise ValueError(f"`--annotator` must be ROLE=NAME with a role of {', '.join(ROLES)}, got {text!r}.")
-        names[role] = name
+    names = (DEFAULTS if annotators == "photos" else ALL_MINIATURE) | {k: v for k, v in own.items() if v is not None}
     with told_one_by_one("the annotators"):
         return choose_all(names, resolved_device(local_device(device)))
 
