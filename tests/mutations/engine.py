@@ -35,7 +35,7 @@ EDITS = [
         f"{ENGINE}/asking.py",
         {
             "a broken answer is asked for again by itself": (
-                "if account.is_final and not self.manners.again:", "if False:",
+                "if account.is_final and not self.manners.again:", 'if account.status == "refused":',
                 f"{ASKING}::test_a_broken_answer_is_paid_for_and_asked_again_only_when_told"),
             "an answer that never came is free": ("images = int(answer.is_paid)", "images = 0", LOST),
             "requests are sent without being written down": (

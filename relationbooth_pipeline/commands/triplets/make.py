@@ -62,7 +62,9 @@ def make(
     per_minute: Annotated[float, _option("per-minute", "Requests a minute at best.")] = 60,
     tries: Annotated[int, _option("tries", "Of a request that was surely not drawn.")] = 6,
     on_long_wait: Annotated[str, _option("on-long-wait", "wait or stop when told to wait over two minutes.")] = "stop",
-    again: Annotated[bool, typer.Option("--again", help="Pay once more for pictures that came broken.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Send once more what was refused, and pay again for what came broken.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "--dry_run", help="Tell prompts, counts and the upper bound; nothing is sent.")
     ] = False,

@@ -13,6 +13,7 @@ from .tasks import Tally, Task, Tell, picture_of
 from .token_bucket import TokenBucket
 from .work_folder import WorkFolder
 
+WASTED = 3  # requests in a row that are paid for and give no picture, after which nobody asks further
 LONG_WAIT = 120.0  # seconds; whoever asks for more is waited for only when the user says so
 
 
@@ -24,13 +25,13 @@ class Manners:
         workers: requests at a time. per_minute: requests of all together, at best.
         tries: of a request that was surely not drawn. backoff: seconds before the second, doubled for each further.
         on_long_wait: "wait" or "stop", when an endpoint asks for more than `LONG_WAIT`.
-        again: also send once more what was paid for and came broken.
+        again: also send once more what ended for good: refused, or paid for and broken.
     """
 
     workers: int = 4
     per_minute: float = 60.0
     tries: int = 6
-    backoff: float = 0.5
+    backoff: float = 2.0
     on_long_wait: str = "stop"
     again: bool = False
 
@@ -59,7 +60,7 @@ class Asking:
         self.price = budget.caps.price or 0.0
         self.bucket = TokenBucket(manners.per_minute, manners.workers)
         self.halt: Undrawn | None = None
-        self._lock = threading.Lock()
+        self._lock, self._wasted = threading.Lock(), 0
 
     def run(self, tasks: Sequence[Task]) -> Tally:
         """Send what has no outcome yet.
@@ -96,11 +97,9 @@ class Asking:
         if picture_of(self.work, self.ledger, task.key):
             self.tally.done += 1
             return True
-        if account.status == "refused":
-            self.tally.refused += 1
-            return True
         if account.is_final and not self.manners.again:
-            self.tally.failed += 1
+            ended = "refused" if account.status == "refused" else "failed"
+            setattr(self.tally, ended, getattr(self.tally, ended) + 1)
             return True
         return False
 
@@ -144,6 +143,8 @@ class Asking:
                 request_id=answer.request_id,
                 final=isinstance(answer, (Refused, Unreadable)),
             )
+            if images:
+                self._waste(answer)
             if not isinstance(answer, Busy):
                 break
             if not self._wait_for(answer, attempt):
@@ -157,7 +158,7 @@ class Asking:
         """Let everybody wait as the endpoint says; False when that is too long, or was the last time."""
         wait = answer.wait
         if wait is None:
-            wait = min(8.0, self.manners.backoff * 2 ** (attempt - 1)) * random.uniform(0.75, 1.0)
+            wait = min(30.0, self.manners.backoff * 2 ** (attempt - 1)) * random.uniform(0.75, 1.0)
         if wait > LONG_WAIT and self.manners.on_long_wait == "stop":
             self._halted(
                 Halt("long_wait", f"it asks to wait {wait:.0f} s (`--on-long-wait wait` does); {answer.message}")
@@ -174,7 +175,16 @@ class Asking:
         more = {"picture": digest, "request_id": drawn.request_id, "usage": drawn.usage}
         self.ledger.write("done", task.key, task.candidate, 1, self.price, **more)
         self.bucket.answered()
+        self._wasted = 0
         self._count(done=1)
+
+    def _waste(self, answer: Undrawn) -> None:
+        with self._lock:
+            self._wasted += 1
+        if self._wasted >= WASTED:
+            self._halted(
+                Halt(answer.code, f"{WASTED} requests in a row gave nothing that can be read: {answer.message}")
+            )
 
     def _halted(self, answer: Undrawn) -> None:
         with self._lock:

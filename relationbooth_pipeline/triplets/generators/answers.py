@@ -41,6 +41,8 @@ def read_answer(
             raise Unreadable("slow_answer", f"the answer was not complete after {seconds:g} s", request_id)
     try:
         document = json.loads(body)
+        if "url" in document["data"][0] and not document["data"][0].get("b64_json"):
+            raise ValueError('an address instead of it: add {"response_format": "b64_json"} to the options')
         data = base64.b64decode(document["data"][0]["b64_json"], validate=True)
     except (ValueError, LookupError, TypeError, RecursionError, binascii.Error) as error:
         raise Unreadable("broken_answer", clean(f"no picture in the answer ({error})"), request_id) from None

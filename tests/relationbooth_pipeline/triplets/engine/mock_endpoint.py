@@ -96,6 +96,8 @@ class MockEndpoint:
         if kind == "truncated":
             data = data[: len(data) // 2]
         document = {"created": 0, "data": [{"b64_json": base64.b64encode(data).decode()}], "usage": {"total_tokens": 7}}
+        if kind == "address":
+            document["data"] = [{"url": "http://127.0.0.1/picture.png"}]
         answer = json.dumps(document).encode()
         if kind == "broken_json":
             answer = answer[:-20]

@@ -98,6 +98,8 @@ def test_a_moderator_s_no_is_final_and_unpaid(mock, work):
         found = run(work, making(mock.address))
         assert len(found) == 9 and len(mock.asked) == 10 + 9 * 2
     assert outcomes(work) == {"moderation_blocked": 1, "done": 27} and counted(work) == 27
+    again = making(mock.address, manners=Manners(4, 100_000, again=True))
+    assert len(run(work, again)) == 10 and counted(work) == 30
 
 
 @pytest.mark.parametrize("kind", ["broken_json", "truncated", ("slow_body", 0.3), "cut_body"])
@@ -109,6 +111,14 @@ def test_a_broken_answer_is_paid_for_and_asked_again_only_when_told(mock, work, 
     again = making(mock.address, manners=Manners(4, 100_000, again=True))
     assert len(run(work, again)) == 10
     assert sum(mock.paid.values()) == 31 == counted(work)
+
+
+@pytest.mark.parametrize("kind", ["broken_json", "dies_after", "address"])
+def test_an_endpoint_whose_answers_give_nothing_is_not_paid_further(mock, work, kind):
+    mock.script["*"] = [kind] * 100
+    with pytest.raises(ValueError, match="lets nobody go on .*3 requests in a row gave nothing that can be read"):
+        run(work, making(mock.address))
+    assert 3 <= len(mock.asked) == counted(work) <= 3 + 3  # those under way came to their end
 
 
 @pytest.mark.parametrize("kind", ["dies", "dies_after", "gateway"])
