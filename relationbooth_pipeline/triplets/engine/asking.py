@@ -4,7 +4,7 @@ import random
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..generators import Busy, Drawn, Generator, Halt, Refused, Undrawn, Unreadable
 from .budget import Budget
@@ -109,16 +109,19 @@ class Asking:
         if not self.budget.reserve(self.price):
             self._count(left_out=1)
             return
-        images, is_lost = 0, self.ledger.account(task.key).is_lost
+        images = 0
         try:
-            images = self._sent(task, is_lost)
+            images = self._sent(task)
         finally:
             self.budget.settle(self.price, images, self.price * images)
         self._count()
 
-    def _sent(self, task: Task, is_lost: bool) -> int:
+    def _sent(self, task: Task) -> int:
         """Send a request until it has an outcome; the pictures that it counts (0 or 1)."""
-        request = task.request(self.work)
+        request, before = task.request(self.work), self.ledger.account(task.key)
+        is_lost = before.is_lost
+        if before.is_final:  # under its old key a server that knows keys would repeat its old answer
+            request = replace(request, key=f"{task.key}-{before.attempts}")
         what = {"stage": task.stage, "index": task.index, "model": self.generator.model}
         self.ledger.write("reserved", task.key, task.candidate, 1, self.price, **what)
         for attempt in range(1, self.manners.tries + 1):

@@ -111,6 +111,8 @@ def test_a_broken_answer_is_paid_for_and_asked_again_only_when_told(mock, work, 
     again = making(mock.address, manners=Manners(4, 100_000, again=True))
     assert len(run(work, again)) == 10
     assert sum(mock.paid.values()) == 31 == counted(work)
+    keys = [headers["idempotency-key"] for _, prompt, headers, _ in mock.asked if prompt in mock.script]
+    assert keys[1] == f"{keys[0]}-1"  # a server that knows keys is not asked for its old answer
 
 
 @pytest.mark.parametrize("kind", ["broken_json", "dies_after", "address"])
@@ -130,6 +132,8 @@ def test_an_answer_that_never_came_counts_and_is_asked_for_in_the_next_run(mock,
     assert len(run(work, making(mock.address), said.append)) == 10
     assert len(mock.asked) == 31 == counted(work) >= sum(mock.paid.values())
     assert any("1 sent again, since no answer to them was kept" in sentence for sentence in said)
+    keys = [headers["idempotency-key"] for _, prompt, headers, _ in mock.asked if prompt in mock.script]
+    assert len(keys) == 2 and keys[0] == keys[1]  # a server that knows keys does not draw it again
 
 
 def test_what_was_lost_is_sent_again_only_within_the_caps(mock, work):
