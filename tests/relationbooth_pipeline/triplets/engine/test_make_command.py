@@ -99,7 +99,7 @@ def test_shards_draw_all_of_it_once(made, mock, tmp_path):
         (["--on-long-wait", "cry"], "must be wait or stop"),
         (["--until", "filter", "--annotators", "miniature", "--threshold", "x=1"], "`--threshold` must be NAME=NUMBER"),
         (["--until", "find", "--annotators", "cartoon"], "`--annotators` must be photos or miniature"),
-        (["--until", "find", "--boxes", "yolo"], "`--boxes` must be one of"),
+        (["--until", "find", "--annotators", "miniature", "--boxes", "yolo"], "`--boxes` must be one of"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_sent(made, mock, tmp_path, options, message):
