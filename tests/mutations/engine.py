@@ -40,7 +40,7 @@ EDITS = [
             "an answer that never came is free": ("images = int(answer.is_paid)", "images = 0", LOST),
             "requests are sent without being written down": (
                 'self.ledger.write("sent", task.key', '() and self.ledger.write("sent", task.key',
-                f"{ASKING}::test_a_full_disk_is_told_and_what_it_swallowed_counts"),
+                f"{ASKING}::test_what_a_full_disk_swallowed_counts"),
         },
     ),
     *edits_of(

@@ -8,7 +8,7 @@ import typer
 
 from ..errors import clean_errors
 from .annotate import AcceptAll, GeneratorLicences, Licence, Work
-from .running import check_new_folder, export_folder, run_stages, told_one_by_one
+from .running import check_new_folder, export_folder, run_stages, told_one_by_one, told_when_full
 from .telling import told_drawing, told_plan
 
 GENERATORS = "openai:MODEL, diffusers:MODEL, relationbooth:MODEL, miniature or module:Class"
@@ -132,8 +132,9 @@ def make(
     limits = _limits(threshold or []) if later else None
     choices = _choices(annotators, own, device) if needs_annotators else {}
     making.check_generators()
-    folder.claim(making.claimed())
-    told_drawing(making, folder, choices)
+    with told_when_full(folder.root):
+        folder.claim(making.claimed())
+        told_drawing(making, folder, choices)
     if later:
         share = making.own_share()
         with folder.locked(f"shard-{share.index}-of-{share.count}"):

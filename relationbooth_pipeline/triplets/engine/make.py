@@ -80,37 +80,26 @@ class Making:
         Args:
             find_masks: for "crop". tell: told the tally after every picture. say: told a sentence now and then.
         Raises:
-            ValueError: as `Studio.draw`, or the disk is full; what came is kept, the same call goes on from there.
+            ValueError: as `Studio.draw`. OSError: the disk takes no more. What came is kept, the same call goes on.
         """
         with work.locked(f"shard-{self.share.index}-of-{self.share.count}"):
-            try:
-                self._run(work, find_masks, tell, say)
-            except OSError as error:
-                if error.errno is None:
-                    raise  # a library's own kind, not the disk's
-                raise ValueError(
-                    f"`{work.root}` could not be written ({error.strerror}). Make room, then start the same command "
-                    "again; a picture of an endpoint that could not be written counts as paid."
-                ) from error
+            if self.share.count == 1:
+                work.sweep()
+            ledger = Ledger(work.root, self.share)
+            if ledger.torn is not None:
+                say(f"the ledger's last line was torn ({ledger.torn!r}) and is dropped")
+            images, cost = ledger.spent(planned.id for planned in self.own)
+            caps = self.caps.shared(len(self.own), len(self.all))
+            studio = Studio(work, ledger, Budget(caps, images, cost), self.manners, tell)
+            if "generate" in self.stages:
+                say(draw_targets(self.plan, self.own, self.generator, studio).words())
+            drawn = drawn_candidates(work, self.own)
+            if "crop" in self.stages and drawn:
+                whole = crop_objects(work, drawn, find_masks)
+                say(f"crop: all objects found in {whole} of {len(drawn)} targets")
+            if "same" in self.stages and drawn:
+                say(draw_objects(self.plan, self.own, drawn, self.same_generator, studio).words())
         return self.own_share().part(work.candidates())
-
-    def _run(self, work: WorkFolder, find_masks: MaskFinder | None, tell: Tell, say: Callable[[str], None]) -> None:
-        if self.share.count == 1:
-            work.sweep()
-        ledger = Ledger(work.root, self.share)
-        if ledger.torn is not None:
-            say(f"the ledger's last line was torn ({ledger.torn!r}) and is dropped")
-        images, cost = ledger.spent(planned.id for planned in self.own)
-        caps = self.caps.shared(len(self.own), len(self.all))
-        studio = Studio(work, ledger, Budget(caps, images, cost), self.manners, tell)
-        if "generate" in self.stages:
-            say(draw_targets(self.plan, self.own, self.generator, studio).words())
-        drawn = drawn_candidates(work, self.own)
-        if "crop" in self.stages and drawn:
-            whole = crop_objects(work, drawn, find_masks)
-            say(f"crop: all objects found in {whole} of {len(drawn)} targets")
-        if "same" in self.stages and drawn:
-            say(draw_objects(self.plan, self.own, drawn, self.same_generator, studio).words())
 
     def own_share(self) -> "OwnCandidates":
         """This process's part of the candidates that are complete, for the stages behind these."""

@@ -1,11 +1,13 @@
 """`relationbooth triplets make` against the mock endpoint, as typed; and that no key is left anywhere."""
 
+import errno
 import json
 
 import pytest
 from typer.testing import CliRunner
 
 from relationbooth_pipeline.commands.main import app
+from relationbooth_pipeline.triplets.engine import WorkFolder
 
 from .drawn_plan import NEEDS_OPENAI
 from .mock_endpoint import MockEndpoint
@@ -129,6 +131,19 @@ def test_keys_reach_no_file_no_output_and_no_message(made, mock, tmp_path):
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
     assert KEY not in said
+
+
+@NEEDS_OPENAI
+def test_a_full_disk_is_told(made, mock, monkeypatch):
+    def full(self, image, provenance):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkFolder, "keep_picture", full)
+        status, said = made("--until", "generate")
+    assert status == 1 and "out_work` could not be written (No space left on device). Make room" in said
+    status, said = made("--until", "generate")
+    assert status == 0 and "generate: 4 of 4" in said and "sent again, since no answer to them was kept" in said
 
 
 @NEEDS_OPENAI
