@@ -78,9 +78,13 @@ TRAINING_BELOW = {
     "training/miniature/stages": ("training/common", "training/lora", "training/adapter", "training/encoder",
                                   "training", "training/miniature/world/poses", "training/miniature/world"),
 }  # fmt: skip
-TRAINING_BELOW["training/miniature/measure"] = (
+TRAINING_BELOW["training/miniature/judges"] = (
     *TRAINING_BELOW["training/miniature/stages"],
     "training/miniature/stages",
+)
+TRAINING_BELOW["training/miniature/measure"] = (
+    *TRAINING_BELOW["training/miniature/judges"],
+    "training/miniature/judges",
 )
 TRAINING_BELOW["training/miniature"] = (*TRAINING_BELOW["training/miniature/measure"], "training/miniature/measure")
 

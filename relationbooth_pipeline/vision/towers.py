@@ -1,15 +1,12 @@
 """Models that metrics read pictures with: CLIP and DINO by name, or the miniature's own towers in their places."""
 
-import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from PIL import Image
 
-from .. import miniature
-from ..relation_images import clip_pixels
+from ..miniature.towers import MiniatureTowers
 from .checkpoints import check_kind, checkpoint_name
 
 CLIP, DINO = "openai/clip-vit-base-patch32", "facebook/dino-vits16"
@@ -113,62 +110,32 @@ def centre_crop(image: Image.Image, resize: int, crop: int) -> torch.Tensor:
 
 
 class MiniatureTower:
-    """The miniature's image encoder and second text encoder, which learned to name characters side by side.
-
-    They are what its adapter and UNet read, so they favour it; and no picture ever taught them a relation's word: a
-    CLIP-R by them says nothing about relations.
-    """
+    """The miniature's own towers, where CLIP stands: trained on renders alone, read by no part of the pipeline."""
 
     def __init__(self, device: str = "cpu"):
-        from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+        self.towers = MiniatureTowers.load(device=device)
+        self.checkpoint, self.preprocessing = self.towers.checkpoint, self.towers.preprocessing
 
-        folder = miniature.path()
-        image = folder / "relation_adapter" / "image_encoder"
-        self.vision = CLIPVisionModelWithProjection.from_pretrained(image).eval().to(device)
-        self.text = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2").eval().to(device)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer_2")
-        self.size = self.vision.config.image_size
-        self.checkpoint = "miniature image_encoder + text_encoder_2 #" + _digest_of(image, folder / "text_encoder_2")
-        self.preprocessing = f"squashed to {self.size}×{self.size} bicubic"
-
-    @torch.no_grad()
     def image_features(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        pixels = clip_pixels(list(images), self.size, self.size).to(self.vision.device)
-        return self.vision(pixels).image_embeds.float().cpu()
+        return self.towers.image_features(images)
 
-    @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
-        length = self.text.config.max_position_embeddings
-        tokens = self.tokenizer(
-            list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-        )
-        return self.text(tokens.input_ids.to(self.text.device)).text_embeds.float().cpu()
+        return self.towers.text_features(texts)
 
 
-class MiniatureDenseTower:
-    """The miniature's dense local encoder, mean over the patches: stands where DINO stands, and favours the adapter."""
+class MiniatureViewTower:
+    """The same picture tower's second reading, in which a character's pictures lie together: where DINO stands."""
 
     def __init__(self, device: str = "cpu"):
-        from ..relation_image_encoder import LocalImageEncoder
+        self.towers = MiniatureTowers.load(device=device)
+        self.checkpoint = f"{self.towers.checkpoint}, views"
+        self.preprocessing = self.towers.preprocessing
 
-        folder = miniature.path() / "relation_adapter" / "local_image_encoder"
-        self.model = LocalImageEncoder.from_pretrained(folder).eval().to(device)
-        self.size = self.model.config.image_size
-        self.checkpoint = "miniature local_image_encoder #" + _digest_of(folder)
-        self.preprocessing = f"squashed to {self.size}×{self.size} bicubic, mean of dense features"
-
-    @torch.no_grad()
     def image_features(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        pixels = clip_pixels(list(images), self.size, self.size).to(self.model.device)
-        return self.model.dense_features(pixels).mean((2, 3)).float().cpu()
+        return self.towers.view_features(images)
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
-        raise ValueError("the local encoder reads no text.")
-
-
-def _digest_of(*folders: Path) -> str:
-    files = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
-    return hashlib.sha256(b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)).hexdigest()[:12]
+        raise ValueError("the pictures' own space knows no texts.")
 
 
 def _model_type(source: str) -> str:
@@ -192,6 +159,6 @@ def clip_tower(source: str, device: str) -> Callable:
 def dino_tower(source: str, device: str) -> Callable:
     """As `clip_tower`."""
     if source == MINIATURE:
-        return lambda: MiniatureDenseTower(device)
+        return lambda: MiniatureViewTower(device)
     check_kind(source, DinoTower.KINDS, "dino")
     return lambda: DinoTower(source, device)

@@ -1,7 +1,7 @@
 """Measures the miniature with the judges: `python -m training.miniature.evaluate --output_dir DIR`.
 
 Compared rows share held-out characters, boxes, captions and seeds, so their differences have paired intervals. The
-judges are trained first, in minutes, if DIR/judges holds none.
+judges are those that ship with the package, unless `--judges` names a folder of others.
 """
 
 import argparse
@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
+from relationbooth_pipeline.miniature.judges import MiniatureJudges
 from relationbooth_pipeline.relation_files import whole_file
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME
 
 from .measure.cases import draw_cases, draw_pictures, judge, mean_over_seeds, summarise
-from .measure.judges import ready_judges
 from .train import default_device
 from .world.pictures import contact_sheet
 from .world.splits import known_poses
@@ -27,6 +27,7 @@ ROWS = {  # name: (detail of the caption, with image prompts, with the RelationL
     "adapter": ("species", True, False),
     "adapter and RelationLoRA": ("species", True, True),
 }
+TOLD = ("relation", "broken", "species and color", "marking", "accessory", "swapped", "keypoint distance")
 DIFFERENCES = (
     ("adapter", "base, species named"),
     ("adapter and RelationLoRA", "adapter"),
@@ -49,7 +50,7 @@ def evaluate(
     """Figures of some rows of `ROWS` for some poses.
 
     Args:
-        pipeline: with its adapter. judges: `Judges`.
+        pipeline: with its adapter. judges: `MiniatureJudges`.
         poses: names. count: cases of each.
         relation_loras: {pose: RelationLoRA folders, one for each training seed}; rows with it average over them, and
             leave out poses that have none.
@@ -104,7 +105,7 @@ def draw_sheet(cases, pictures, path, shown=6):
     contact_sheet(panels, path, columns=len(panels) // min(shown, len(cases)), captions=texts)
 
 
-def table_text(table, what=("relation", "species and color", "marking", "accessory", "swapped", "keypoint distance")):
+def table_text(table, what=TOLD):
     """The table as Markdown, for cards and the run log."""
     lines = ["| row | pose | " + " | ".join(what) + " |", "|---" * (len(what) + 2) + "|"]
     for kind in ("rows", "differences"):
@@ -112,7 +113,7 @@ def table_text(table, what=("relation", "species and color", "marking", "accesso
             for pose, figures in by_pose.items():
                 cells = [f"{figures[n]['mean']:.3f} [{figures[n]['low']:.3f}, {figures[n]['high']:.3f}]" for n in what]
                 lines.append(f"| {row} | {pose} | " + " | ".join(cells) + " |")
-    told = ", ".join(f"{name} {value:.3f}" for name, value in table["judges"].items())
+    told = ", ".join(f"{name} {value:.3f}" for name, value in table["judges"].items() if ":" not in name)
     return "\n".join(lines) + f"\n\nJudges on fresh renders of held-out characters: {told}.\n"
 
 
@@ -124,7 +125,8 @@ def own_relation_loras(model):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="pipeline folder; default: the embedded miniature")
-    parser.add_argument("--output_dir", required=True, help="judges, table and sheets go there")
+    parser.add_argument("--output_dir", required=True, help="table and sheets go there")
+    parser.add_argument("--judges", help="folder of trained judges; default: the shipped ones")
     parser.add_argument("--poses", nargs="*", choices=known_poses(), help="default: all")
     parser.add_argument("--rows", nargs="*", choices=tuple(ROWS), default=list(ROWS))
     parser.add_argument("--count", type=int, default=50, help="generations of each pose and row")
@@ -148,7 +150,7 @@ def main(arguments=None):
         if pose not in known_poses() or not Path(folder).exists():
             parser.error(f"`--relation_loras` must be POSE=FOLDER with a pose of the world, got {text!r}.")
         loras.setdefault(pose, []).append(folder)
-    judges = ready_judges(root / "judges")
+    judges = MiniatureJudges.load(given.judges)
     pipeline = RelationBoothPipeline.from_pretrained(model).to(given.device)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_relation_adapter(model / "relation_adapter")

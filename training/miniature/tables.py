@@ -2,9 +2,9 @@
 
 Local tokens off, undistilled, distilled, from a smaller tower, more and fewer, added and projected (Tables 4, 5, 7
 and 8), by adapters trained alike; keypoint matching loss off, weaker, stronger, gated, as released, and a learned
-relation embedding (Tables 4 and 6), by RelationLoRAs. Judges and towers are trained first. Held-out characters, the
-same cases and seeds in every row, 95 % intervals, paired differences. All that is finished is kept: a killed run goes
-on.
+relation embedding (Tables 4 and 6), by RelationLoRAs. Towers are trained first; the judges are the shipped ones unless
+`--judges` names others. Held-out characters, the same cases and seeds in every row, 95 % intervals, paired differences.
+All that is finished is kept: a killed run goes on.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from relationbooth_pipeline import miniature
+from relationbooth_pipeline.miniature.judges import MiniatureJudges
 from relationbooth_pipeline.relation_files import whole_file
 
 from .evaluate import table_text
 from .measure.adapter_table import PLAN, adapter_table, adapter_variants, cost_text
-from .measure.judges import ready_judges
 from .measure.lora_table import relation_lora_table
 from .stages.towers import prepare_towers
 from .train import default_device, mixed_precision
@@ -59,6 +59,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="pipeline folder; default: the embedded miniature")
     parser.add_argument("--output_dir", required=True, help="towers, adapters, RelationLoRAs and tables go there")
+    parser.add_argument("--judges", help="folder of trained judges; default: the shipped ones")
     parser.add_argument("--tables", nargs="+", choices=tuple(TABLES), default=list(TABLES))
     parser.add_argument("--poses", nargs="+", choices=known_poses(), help="default: each table's own")
     parser.add_argument("--count", type=int, default=40, help="generations of each pose and row")
@@ -69,7 +70,7 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     output_dir, model = Path(given.output_dir), Path(given.model or miniature.path())
-    judges = ready_judges(output_dir / "judges")
+    judges = MiniatureJudges.load(given.judges)
     for name in given.tables:
         table = {"judges": judges.accuracy, **TABLES[name](model, judges, output_dir, given)}
         text = json.dumps(table, indent=2, ensure_ascii=False) + "\n"

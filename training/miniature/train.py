@@ -1,9 +1,10 @@
 """Train the miniature: `python -m training.miniature.train STAGE --output_dir DIR`.
 
-Stages: vae, encoders, base, local_encoder (the vision tower distilled to be read densely), adapter, decoder, export,
-relation_loras, or all of them in this order; and vocabulary, which gives text encoders of an older world the words of
-this one. Every stage resumes where it was killed. On a CPU, start the program with the allocator settings that the run
-log gives; without them page faults halve the speed. `MINIATURE_WORLD=2` before it trains for the second edition.
+Stages: vae, encoders, base, local_encoder (the vision tower distilled to be read densely), adapter, decoder, judges
+(with towers and annotator; they need no other stage), export, relation_loras, or all of them in this order; and
+vocabulary, which gives text encoders of an older world the words of this one. Every stage resumes where it was killed.
+On a CPU, start the program with the allocator settings that the run log gives; without them page faults halve the
+speed. `MINIATURE_WORLD=2` before it trains for the second edition.
 """
 
 import argparse
@@ -30,7 +31,7 @@ PLANS = {
     "adapter": {"max_train_steps": 2400, "ema_decay": 0.995, "constant_share": 0.6, "sample_steps": 800},
     "decoder": {"max_train_steps": 5200, **AUTOENCODER},
 }
-STAGES = ("vae", "encoders", "base", "local_encoder", "adapter", "decoder", "export", "relation_loras")
+STAGES = ("vae", "encoders", "base", "local_encoder", "adapter", "decoder", "judges", "export", "relation_loras")
 
 
 def default_device():
@@ -70,6 +71,10 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
         from .stages.encoders import grow_vocabulary
 
         return grow_vocabulary(root / "encoders")
+    if stage == "judges":
+        from .judges.stage import train_judges
+
+        return train_judges(root / stage, overrides)
     start_from = None if start_from is None else Path(start_from)
     plan = TrainingPlan(**{**PLANS[stage], **overrides})
     autocast = mixed_precision(precision, plan.device)

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...miniature.judges import MiniatureJudges
 from ...vision.language import vision_language_model
 from ...vision.towers import CLIP, DINO, MINIATURE, clip_tower, dino_tower
 from ..cases import CaseFile
 from ..cases.predicates import PREDICATE_RULES
 from .detection import detector
+from .drawn_world import DrawnWorld, check_words
 from .features import FeatureStore
 from .identity import CropIdentity
 from .judge import Judge
@@ -28,8 +30,9 @@ class MetricOptions:
     """Which models read the pictures.
 
     Attributes:
-        clip, dino: folder or repository, or "miniature". detector: an OWLv2 or Grounding DINO; "boxes": the case's own
-            boxes; None: no crops. vlm: an image-text-to-text model. judge: address of an OpenAI-compatible endpoint.
+        clip, dino: folder or repository, or "miniature": the drawn world's own towers, and its judges beside them.
+        detector: an OWLv2 or Grounding DINO; "boxes": the case's own boxes; None: no crops.
+        vlm: an image-text-to-text model. judge: address of an OpenAI-compatible endpoint.
         protocol: see `similarity.PROTOCOLS`. predicate_rule: see `case_predicate`. batch_size: pictures a pass.
     """
 
@@ -60,6 +63,8 @@ def plan_metrics(options: MetricOptions, cases: CaseFile, folder: Path) -> Calla
         raise ValueError(f"`batch_size` must be at least 1, got {options.batch_size}.")
     if (options.judge is None) != (options.judge_model is None):
         raise ValueError("`judge` (an address) and `judge_model` (a name there) belong together. Pass both or neither.")
+    if options.clip == MINIATURE:
+        check_words(cases, options.predicate_rule)
     clip, dino = clip_tower(options.clip, options.device), dino_tower(options.dino, options.device)
     finder = detector(options.detector, options.device) if options.detector else None
     vlm = vision_language_model(options.vlm, options.device) if options.vlm else None
@@ -75,6 +80,8 @@ def plan_metrics(options: MetricOptions, cases: CaseFile, folder: Path) -> Calla
         if finder is not None:
             stores = {"CLIP-I": clip_store, "DINO": dino_store}
             metrics.append(CropIdentity(stores, finder(), options.protocol))
+        if options.clip == MINIATURE:
+            metrics.append(DrawnWorld(MiniatureJudges.load(device=options.device)))
         if vlm is not None:
             metrics.append(Questions(vlm()))
         if options.judge is not None:

@@ -98,7 +98,7 @@ def test_the_command_writes_its_tables(tmp_path, monkeypatch, capsys):
     class Ready:
         accuracy = {"pose": 1.0}
 
-    monkeypatch.setattr(tables, "ready_judges", lambda folder: Ready)
+    monkeypatch.setattr(tables.MiniatureJudges, "load", lambda folder: Ready)
     monkeypatch.setitem(tables.TABLES, "relation_loras", lambda *arguments: {"rows": {"a": figures}, "differences": {}})
     tables.main(["--output_dir", str(tmp_path), "--tables", "relation_loras"])
     assert "| a | kissing | 1.000 [1.000, 1.000]" in capsys.readouterr().out

@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
+from relationbooth_pipeline.miniature.judges import MiniatureJudges
 from relationbooth_pipeline.relation_images import open_image
 from training.common.options import options
 from training.lora.arguments import RelationLoraOptions, load_triplets, parse_arguments
 from training.miniature.measure import cases as shared
 from training.miniature.measure import lora_table as table
-from training.miniature.measure.judges import Judges, build_judges
 from training.miniature.measure.relation_embedding import (
     WORD,
     add_relation_embedding,
@@ -161,10 +161,7 @@ def test_every_row_has_its_folder():
 
 def test_the_table_and_its_second_call(tmp_path, monkeypatch):
     monkeypatch.setitem(shared.GUIDANCE, "num_inference_steps", 2)
-    identity, pose = build_judges()
-    state = {"identity": identity.state_dict(), "pose": pose.state_dict(), "accuracy": {}}
-    torch.save(state, tmp_path / "judges.pt")
-    judges, rows = Judges(tmp_path / "judges.pt"), (table.DEFAULT, "released code", table.EMBEDDING, table.ADAPTER)
+    judges, rows = MiniatureJudges.load(), (table.DEFAULT, "released code", table.EMBEDDING, table.ADAPTER)
     trained = []
     train_one = table.train_one
 

@@ -66,7 +66,7 @@ def adapter_table(
 
     Args:
         model: pipeline folder with a `relation_adapter` in it, whose image encoder is used; its adapter is not.
-        judges: `Judges`. output_dir: for this model and plan alone. variants: {row: LocalTokens}.
+        judges: `MiniatureJudges`. output_dir: for this model and plan alone. variants: {row: LocalTokens}.
         poses: names. count, case_seed: cases of each pose, and what they depend on.
         autocast, plan, batch, scenes: of `train_adapter`.
     Returns:

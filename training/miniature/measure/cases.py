@@ -9,6 +9,7 @@ import torch
 from relationbooth_pipeline.evaluation.statistics.bootstrap import mean_interval
 from relationbooth_pipeline.relation_files import whole_file
 
+from ..judges.scenes import in_boxes, keypoint_distance
 from ..stages.base import GUIDANCE
 from ..stages.image_prompts import image_prompt
 from ..world.captions import make_caption
@@ -16,7 +17,6 @@ from ..world.pictures import to_pictures
 from ..world.poses import RELATIONS
 from ..world.rendering import BACKGROUNDS, render
 from ..world.splits import held_out_characters
-from .judges import in_boxes, keypoint_distance
 
 ATTRIBUTE_NAMES = ("species", "color", "marking", "accessory")
 BOOTSTRAP = 2000  # resamples of the percentile intervals
@@ -65,7 +65,9 @@ def draw_pictures(pipeline, cases, detail, with_prompts, scale=1.0, batch=8, sta
 def judge(judges, cases, pictures, placed=True):
     """Per case: relation right, each attribute right for all characters, mean keypoint distance in their boxes.
 
-    "swapped" says that two characters that differ in species or colour each have the other's.
+    "relation" is right when the pose is the likeliest answer, which may also be "none"; "broken" says that the drawing
+    is not whole, whatever it shows. "swapped" says that two characters that differ in species or colour each have the
+    other's.
 
     Args:
         placed: whether boxes said who stands where, as image prompts' do: characters are then judged there. Captions
@@ -73,21 +75,22 @@ def judge(judges, cases, pictures, placed=True):
             picture, by the number of right attributes.
     """
     rows = [(index, number) for index, case in enumerate(cases) for number in range(len(case["characters"]))]
+    seen_pictures = judges.look(pictures)
     if placed:
         boxes = np.array([cases[index]["boxes"][number] for index, number in rows])
     else:
-        found_boxes = judges.boxes(pictures)
-        boxes = np.array([found_boxes[index, number].numpy() for index, number in rows])
+        boxes = np.array([seen_pictures.boxes[index, number].numpy() for index, number in rows])
     names, points = judges.characters(pictures[[index for index, _ in rows]], boxes)
     points = in_boxes(points, torch.tensor(boxes, dtype=torch.float32))
     found = {row: ({name: names[name][at] for name in ATTRIBUTE_NAMES}, points[at]) for at, row in enumerate(rows)}
-    poses, results = judges.poses(pictures), []
+    results = []
     for index, case in enumerate(cases):
         count = len(case["characters"])
         seen = [found[index, number] for number in range(count)]
         orders = [seen] if placed else [seen, seen[::-1]][:count]
         _, best = max((_verdict(case, order) for order in orders), key=lambda verdict: verdict[0])
-        results.append({"relation": float(poses[index] == case["pose"]), **best})
+        relation, broken = seen_pictures.poses[index] == case["pose"], seen_pictures.broken[index] > 0.5
+        results.append({"relation": float(relation), "broken": float(broken), **best})
     return results
 
 

@@ -45,7 +45,7 @@ def relation_lora_table(
     """Train what each row needs, draw and judge the same cases for all rows, and compare them with the default.
 
     Args:
-        model: pipeline folder with a `relation_adapter` in it. judges: `Judges`.
+        model: pipeline folder with a `relation_adapter` in it. judges: `MiniatureJudges`.
         output_dir: for this model, these judges and settings alone: what is finished there is not made again.
         poses: names. seeds: training seeds; a case's figures are means over them.
         count, case_seed: cases of each pose, and what they depend on.

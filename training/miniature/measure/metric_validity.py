@@ -3,7 +3,7 @@
 `python -m training.miniature.measure.metric_validity`: every case is rendered five times: as it should be; in another
 relation; with its characters exchanged; with one of them replaced by a stranger; and as a collage of its photos. What
 is right of a picture is known, so a metric has an AUC for right against wrong ones: 1 tells them apart always, 0.5
-never.
+never. The judges of the drawn world stand in the last rows: they are asked the truth, metrics are not.
 """
 
 import argparse
@@ -85,8 +85,9 @@ def validity(count: int) -> dict[str, dict[str, tuple[float, float, float]]]:
         figures: dict[str, list[list[float]]] = {}
         for case, pictures in drawn:
             for metric in metrics:
+                better = {column.name: 1 if column.higher_is_better else -1 for column in metric.columns}
                 for name, values in metric.score(cases, case, pictures).items():
-                    figures.setdefault(name, []).append([value.figure for value in values])
+                    figures.setdefault(name, []).append([better[name] * value.figure for value in values])
     return {name: _by_question(np.array(rows, float)) for name, rows in figures.items()}
 
 

@@ -24,7 +24,8 @@ MAX_BYTES = 40_000_000  # the pip package has to stay small
 
 
 def export(root, export_dir):
-    """Write `root`'s pipeline to `export_dir` in float16, and `export_dir`/relation_adapter if that stage has run.
+    """Write `root`'s pipeline to `export_dir` in float16, and `export_dir`/relation_adapter and judges if their
+    stages have run.
 
     Raises:
         RuntimeError: the folder exceeds 40 MB or a weight leaves float16's range.
@@ -42,6 +43,9 @@ def export(root, export_dir):
         shutil.copytree(trained, export_dir / "relation_adapter")
         for path in (export_dir / "relation_adapter").rglob("*.safetensors"):
             halve(path)
+    for file in sorted((root / "judges").glob("*.safetensors")):
+        (export_dir / "judges").mkdir(exist_ok=True)
+        shutil.copy(file, export_dir / "judges")
     draw_references(export_dir / "references")
     for path in export_dir.rglob("*.json"):
         neutral_config(path)

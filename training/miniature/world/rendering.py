@@ -56,7 +56,10 @@ def random_heights(pose, size, rng):
     return [size * rng.uniform(0.66, 0.80)]
 
 
-def render(characters, pose, background, rng: random.Random, size=IMAGE_SIZE, swapped=None, annotate=True, small=False):
+def render(
+    characters, pose, background, rng: random.Random, size=IMAGE_SIZE, swapped=None, annotate=True, small=False,
+    layout_of=None,
+):  # fmt: skip
     """Draw a scene.
 
     Args:
@@ -66,6 +69,7 @@ def render(characters, pose, background, rng: random.Random, size=IMAGE_SIZE, sw
             are up and down, so nothing is swapped.
         annotate: whether to work out masks, boxes and keypoints (doubles the time).
         small: whether characters and things are drawn at a share `SMALL` of their usual size, somewhere on the ground.
+        layout_of: a pose function to use instead of the pose's own: pictures that show no pose rightly.
     """
     expected = 2 if pose in RELATIONS else 1
     if len(characters) != expected:
@@ -75,7 +79,7 @@ def render(characters, pose, background, rng: random.Random, size=IMAGE_SIZE, sw
     places = [1, 0] if expected == 2 and swapped and pose != "carrying" else list(range(expected))
     canvas = Canvas(size, with_parts=annotate)
     _draw_background(canvas, background, rng)
-    layout = POSES[pose](size, rng, random_heights(pose, size, rng))
+    layout = (layout_of or POSES[pose])(size, rng, random_heights(pose, size, rng))
     figures = [None] * expected
     for index, place in enumerate(places):
         figures[place] = Figure(canvas, index + 1, characters[index], layout.skeletons[place])

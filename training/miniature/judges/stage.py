@@ -1,0 +1,33 @@
+"""Stage "judges": both judges, the annotator and the towers, one after the other, each resumable."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..stages.training_loop import TrainingPlan
+from .annotator import train_annotator
+from .characters import train_character_judge
+from .pictures import train_picture_judge
+from .towers import train_towers
+
+COMMON = {"muon_learning_rate": 0.02, "constant_share": 0.4}
+NETWORKS = {  # name: (trains it, fields of its plan)
+    "characters": (train_character_judge, {"max_train_steps": 900, "sample_steps": 150, **COMMON}),
+    "pictures": (train_picture_judge, {"max_train_steps": 480, "sample_steps": 160, **COMMON}),
+    "annotator": (train_annotator, {"max_train_steps": 560, "sample_steps": 140, **COMMON}),
+    "towers": (train_towers, {"max_train_steps": 480, "sample_steps": 120, **COMMON}),
+}
+
+
+def train_judges(output_dir: Path, overrides: Mapping | None = None, sizes: Mapping[str, dict] | None = None) -> bool:
+    """Train, or resume, all four networks; each writes its safetensors file to `output_dir` when it is finished.
+
+    Args:
+        overrides: TrainingPlan fields that replace every network's own. sizes: {network: its pool or batch}.
+    Returns:
+        whether all were finished.
+    """
+    for name, (train, fields) in NETWORKS.items():
+        plan = TrainingPlan(**{**fields, **(overrides or {})})
+        if not train(output_dir, plan, **(sizes or {}).get(name, {})):
+            return False
+    return True

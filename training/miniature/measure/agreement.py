@@ -1,0 +1,71 @@
+"""Do the judges see what a person sees? `python -m training.miniature.measure.agreement`.
+
+60 generated pictures of mixed rows (base, adapter, adapter and RelationLoRA) were looked at by a person before any judge
+saw them: is the relation there, is the drawing broken, are the species right? The answers are in
+`run_log/eyes.json`, the pictures side by side in `run_log/eyes.jpg`.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from relationbooth_pipeline.miniature.judges import MiniatureJudges
+
+SHEET, LIST = "eyes.jpg", "eyes.json"
+FOLDER = Path(__file__).parents[2] / "run_log"
+CELL = 128  # pixels
+QUESTIONS = ("relation", "broken", "species")
+
+
+def looked_at(folder: Path = FOLDER) -> tuple[list[dict], np.ndarray]:
+    """(what the person said of each picture, (B, 128, 128, 3) uint8)."""
+    listed = json.loads((folder / LIST).read_text(encoding="utf-8"))
+    sheet = np.asarray(Image.open(folder / SHEET).convert("RGB"))
+    columns = sheet.shape[1] // CELL
+    cells = [(CELL * (index // columns), CELL * (index % columns)) for index in range(len(listed))]
+    return listed, np.stack([sheet[y : y + CELL, x : x + CELL] for y, x in cells])
+
+
+def judged(judges: MiniatureJudges, listed: list[dict], pictures: np.ndarray) -> list[dict[str, bool]]:
+    """The same questions, answered by the judges; where no boxes said who stands where, either order is right."""
+    seen, answers = judges.look(pictures), []
+    for index, line in enumerate(listed):
+        wanted = [character.split("/")[0] for character in line["characters"]]
+        boxes = np.array(line["boxes"]) if line["placed"] else seen.boxes[index, : len(wanted)].numpy()
+        values, _ = judges.characters(np.repeat(pictures[index : index + 1], len(wanted), 0), boxes)
+        orders = [wanted] if line["placed"] else [wanted, wanted[::-1]]
+        answers.append(
+            {
+                "relation": seen.poses[index] == line["pose"],
+                "broken": bool(seen.broken[index] > 0.5),
+                "species": values["species"] in orders,
+                "pose": seen.poses[index],
+            }
+        )
+    return answers
+
+
+def agreement(listed: list[dict], answers: list[dict]) -> dict[str, float]:
+    """{question: share of pictures on which person and judges agree}."""
+    return {name: float(np.mean([a[name] == b[name] for a, b in zip(listed, answers)])) for name in QUESTIONS}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judges", help="folder of trained judges; default: the shipped ones")
+    given = parser.parse_args(arguments)
+    listed, pictures = looked_at()
+    answers = judged(MiniatureJudges.load(given.judges), listed, pictures)
+    for index, (line, answer) in enumerate(zip(listed, answers)):
+        differing = [name for name in QUESTIONS if line[name] != answer[name]]
+        if differing:
+            said = ", ".join(f"{name}: person {line[name]}, judges {answer[name]}" for name in differing)
+            print(f"{index} {line['row']}, {line['pose']} (judged {answer['pose']}): {said}")
+    print(", ".join(f"{name} {value:.3f}" for name, value in agreement(listed, answers).items()))
+
+
+if __name__ == "__main__":
+    main()
