@@ -20,9 +20,9 @@ from .systems.pictures import told_when_full
 
 BASE = "stabilityai/stable-diffusion-xl-base-1.0"
 MINIATURE_NOTE = (
-    "Read with the miniature's own towers where CLIP and DINO stand: the system reads the same, so figures favour it. "
-    "They learned characters and never a relation, and the text encoder moved on when the base was trained: CLIP-T and "
-    "CLIP-R say nothing here; crops, assigned and margin tell identity."
+    "Read with towers of the drawn world where CLIP and DINO stand: trained on its renders alone, relations among "
+    "them, and read by no system. The judges beside them share nothing with the towers; docs/evaluation.md says how "
+    "well each figure tells right from wrong there."
 )
 
 

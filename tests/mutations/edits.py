@@ -1,6 +1,6 @@
 """All edits, by the part of the project that they break."""
 
-from . import annotation, core, distillation, encoding, engine, identities, poses, training, words
+from . import annotation, core, distillation, encoding, engine, identities, judges, poses, training, words
 
 EDITS = [
     *core.EDITS,
@@ -12,4 +12,5 @@ EDITS = [
     *identities.EDITS,
     *annotation.EDITS,
     *engine.EDITS,
+    *judges.EDITS,
 ]

@@ -73,6 +73,16 @@ def test_who_stands_beside_whom_is_never_exchanged(annotator, known):
             assert not (masks[0] & masks[1]).any()
 
 
+def test_in_one_box_the_phrase_decides(annotator, known):
+    """The box of the whole picture holds both; a box nearer to one of them does not outweigh a wrong phrase."""
+    (first, photo), (second, other) = known[0], next(k for k in known if k[0]["species"] != known[0][0]["species"])
+    picture = side_by_side(photo, other)
+    for said, side in ((first, 0), (second, 1)):
+        mask = annotator.segment(picture, (0.1 + 0.1 * (1 - side), 0, 0.9 - 0.1 * side, 1), words(said))
+        columns = np.flatnonzero(mask.any(0)) / picture.width
+        assert (columns.max() < 0.55) if side == 0 else (columns.min() > 0.45)
+
+
 def test_two_that_a_phrase_may_mean_are_two(annotator, known):
     found = annotator.find(side_by_side(known[0][1], known[1][1]), "an animal")
     assert len(found) == 2 and overlap(found[0][0], found[1][0]) < 0.1

@@ -14,10 +14,13 @@ from ..stages.training_loop import Trainer, TrainingPlan
 from ..world.rendering import Scene
 from ..world.skeletons import KEYPOINT_NAMES
 from ..world.splits import held_out_characters, training_character
+from .damage import DAMAGES, spoil
 from .files import save_network
-from .scenes import draw_scenes, in_boxes, keypoint_distance, pixels_of, soften
+from .scenes import draw_scenes, in_boxes, keypoint_distance, pixels_of, soften, warp
 
 KEYPOINT_WEIGHT = 10.0  # brings a squared distance in boxes to the size of a cross-entropy
+# who it is must be told from what is left, as in generated pictures
+LOST = {name: DAMAGES[name] for name in ("erased", "mosaic", "faded")}
 FILE_NAME = "character_judge.safetensors"
 
 
@@ -55,7 +58,11 @@ def train_character_judge(output_dir: Path, plan: TrainingPlan, batch: int = 32,
 
     def loss_of(step: int, rng: random.Random) -> tuple[torch.Tensor, dict[str, float]]:
         chosen = rng.sample(scenes, batch)
-        asked = Crops(chosen, soften(pixels_of(chosen), rng), rng, jitter=0.03)
+        images = pixels_of(chosen) if rng.random() < 0.6 else spoil(chosen, rng.sample(scenes, batch), LOST, rng)
+        images = soften(images, rng)
+        if rng.random() < 0.5:  # generated characters are not quite where and how they should be
+            images = warp(images, rng.uniform(0.004, 0.012), rng.randrange(4, 9))
+        asked = Crops(chosen, images, rng, jitter=0.05)
         answers, found = answers_to(asked)
         squares = (found - asked.keypoints).square().sum(-1)
         keypoint = (squares * asked.visible).sum() / asked.visible.sum()

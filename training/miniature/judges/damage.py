@@ -6,7 +6,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from .scenes import blurred, warp
+from ..world.rendering import Scene
+from .scenes import blurred, pixels_of, warp
 
 # One picture (1, 3, S, S), another one, and a box XYXY in [0, 1] around who is in the first → a spoilt picture
 Damage = Callable[[torch.Tensor, torch.Tensor, list[float], random.Random], torch.Tensor]
@@ -65,6 +66,30 @@ def stained_glass(image, other, box, rng):
     return _blend(image, spoilt, *_place(box, (0.45, 1.0), size, rng))
 
 
+def mosaic(image, other, box, rng):
+    """Blots with dark rims, of the figures' own colours: bodies that a generator has lost."""
+    size, cells = image.shape[-1], rng.randrange(60, 300)
+    steps = (torch.arange(size) + 0.5) / size
+    places = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1)
+    places = places + 0.02 * F.interpolate(torch.randn(1, 2, 12, 12), (size, size), mode="bicubic")[0].permute(1, 2, 0)
+    centres = torch.rand(cells, 2)
+    near, nearest = torch.cdist(places.view(-1, 2), centres).topk(2, 1, largest=False)
+    taken = ((centres + 0.06 * torch.randn_like(centres)).clamp(0, 0.999) * size).long()
+    spoilt = image[:, :, taken[:, 0], taken[:, 1]][:, :, nearest[:, 0]].view_as(image)
+    rims = ((near[:, 1] - near[:, 0]) < rng.uniform(0.008, 0.02)).view(1, 1, size, size).float()
+    spoilt = spoilt - rng.uniform(0.0, 0.9) * rims * (spoilt + 1)
+    spoilt = image + rng.uniform(0.6, 1.0) * (blurred(spoilt, rng.uniform(0.4, 0.9)) - image)
+    return _blend(image, spoilt, *_place(box, (0.5, 1.0), size, rng))
+
+
+def faded(image, other, box, rng):
+    """Up to three small places without their features: eyes, a snout, a paw are wiped away."""
+    plain = blurred(image, rng.uniform(0.06, 0.12))
+    for _ in range(rng.randrange(2, 4)):
+        image = _blend(image, plain, *_place(box, (0.2, 0.4), image.shape[-1], rng))
+    return image
+
+
 def patched(image, other, box, rng):
     """Up to five patches of another picture."""
     for _ in range(rng.randrange(2, 6)):
@@ -121,6 +146,21 @@ def shuffled(image, other, box, rng):
 
 DAMAGES: dict[str, Damage] = {
     "erased": erased, "melted": melted, "smeared": smeared, "stained glass": stained_glass, "patched": patched,
-    "doubled": doubled, "repeated": repeated,
+    "doubled": doubled, "repeated": repeated, "mosaic": mosaic, "faded": faded,
 }  # fmt: skip
 HELD_OUT_DAMAGES: dict[str, Damage] = {"twirled": twirled, "shuffled": shuffled}  # no judge trains on these
+INSIDE_SHARE = 0.4  # of the damages: silhouettes stay whole
+
+
+def spoil(scenes: list[Scene], others: list[Scene], damages: dict, rng: random.Random) -> torch.Tensor:
+    """(B, 3, S, S): each scene with one of `damages`."""
+    images, strangers, found = pixels_of(scenes), pixels_of(others), []
+    for index, scene in enumerate(scenes):
+        around = [*scene.boxes[:, :2].min(0).tolist(), *scene.boxes[:, 2:].max(0).tolist()]
+        damage, whole = damages[rng.choice(tuple(damages))], images[index : index + 1]
+        spoilt = damage(whole, strangers[index : index + 1], around, rng)
+        if rng.random() < INSIDE_SHARE:
+            inside = torch.from_numpy(scene.masks.any(0)).float()
+            spoilt = whole + inside * (spoilt - whole)
+        found.append(spoilt)
+    return torch.cat(found)

@@ -14,9 +14,8 @@ from ..stages.training_loop import Trainer, TrainingPlan
 from ..world.captions import PREDICATES
 from ..world.pictures import to_tensor
 from ..world.poses import POSES
-from ..world.rendering import Scene
 from ..world.splits import held_out_characters, training_character
-from .damage import DAMAGES, HELD_OUT_DAMAGES
+from .damage import DAMAGES, HELD_OUT_DAMAGES, spoil
 from .files import save_network
 from .scenes import draw_scenes, overlap, pixels_of, soften, west_to_east
 from .wrong_layouts import WRONG_LAYOUTS, Wrong
@@ -25,17 +24,7 @@ NONE = "none"
 ANSWERS = (*POSES, NONE)
 BOX_WEIGHT = 30.0  # brings a squared distance in pictures to the size of a cross-entropy
 FILE_NAME = "picture_judge.safetensors"
-WHOLE, WRONG = 0.45, 0.25  # shares of a batch: right and whole; wrong by layout; the rest is damaged
-
-
-def spoil(scenes: list[Scene], others: list[Scene], damages: dict, rng: random.Random) -> torch.Tensor:
-    """(B, 3, S, S): each scene with one of `damages`."""
-    images, strangers, found = pixels_of(scenes), pixels_of(others), []
-    for index, scene in enumerate(scenes):
-        around = [*scene.boxes[:, :2].min(0).tolist(), *scene.boxes[:, 2:].max(0).tolist()]
-        damage = damages[rng.choice(tuple(damages))]
-        found.append(damage(images[index : index + 1], strangers[index : index + 1], around, rng))
-    return torch.cat(found)
+WHOLE, WRONG = 0.4, 0.2  # shares of a batch: right and whole; wrong by layout; the rest is damaged
 
 
 def wrong_pictures(count: int, rng: random.Random, draw, kinds=WRONG_LAYOUTS) -> list[Wrong]:

@@ -1,8 +1,8 @@
 """Do the judges see what a person sees? `python -m training.miniature.measure.agreement`.
 
-60 generated pictures of mixed rows (base, adapter, adapter and RelationLoRA) were looked at by a person before any judge
-saw them: is the relation there, is the drawing broken, are the species right? The answers are in
-`run_log/eyes.json`, the pictures side by side in `run_log/eyes.jpg`.
+60 generated pictures of mixed rows (base, adapter, adapter and RelationLoRA) were looked at by eye before any judge saw
+them: is the relation there, is the drawing broken, are the species right? The answers are in `run_log/eyes.json`, the
+pictures side by side in `run_log/eyes.jpg`.
 """
 
 import argparse
