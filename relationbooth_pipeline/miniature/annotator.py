@@ -25,6 +25,7 @@ Box = tuple[float, float, float, float]
 LEAST_SCORE = 0.5  # of an object that counts as found
 NEAR, APART = 0.05, 0.09  # shares of the side: centres that are one; characters closer than this are not told apart
 LEAST_CELLS = 6  # of 1024: a hand that peeps out
+VOTES = 2.0  # as how many independent ones a character's places count that say who it is
 SOFTNESS = 0.02  # of whose a place between two is
 LOG_SPREAD = (-6.0, 1.0)
 
@@ -131,7 +132,8 @@ class MiniatureAnnotator:
     def _someone(self, filled: torch.Tensor, said: dict[str, torch.Tensor], cells: torch.Tensor) -> Someone:
         weight = filled * (filled > 0.5)
         weight = weight / weight.sum().clamp(min=1e-6)
-        values = {n: (said[n].softmax(0) * weight).sum((1, 2)) for n in self.attributes}
+        means = {n: (said[n].log_softmax(0) * weight).sum((1, 2)) for n in self.attributes}
+        values = {n: (VOTES * mean).softmax(0) for n, mean in means.items()}
         places = cells + said["keypoints"].unflatten(0, (-1, 2))  # (17, 2, 32, 32)
         sure = weight * (-2 * said["spread"].clamp(*LOG_SPREAD)).exp()  # inverse variance
         sure = sure / sure.sum((1, 2), keepdim=True).clamp(min=1e-12)

@@ -22,7 +22,8 @@ FILE_NAME = "annotator.safetensors"
 ALONE_SHARE = 0.2  # of the pool: single characters as image prompts show them, beside those of all poses
 KNOWN_WORDS = ("a", "an", "the", "with", "wearing", "and", "animal")  # say nothing about who it is
 LOG_SPREAD = (-6.0, 1.0)  # of keypoints, log of shares of the side: 0.3 pixels to three pictures
-CENTRE_WEIGHT, KEYPOINT_WEIGHT = 10.0, 0.3
+# keypoints weigh more and more as their spread shrinks, so who it is must not weigh less than that
+CENTRE_WEIGHT, KEYPOINT_WEIGHT, ATTRIBUTE_WEIGHT = 10.0, 0.4, 3.0
 
 
 def channels() -> dict[str, int]:
@@ -94,7 +95,7 @@ def dense_losses(said: dict[str, torch.Tensor], right: Grids) -> dict[str, torch
     ]
     return {
         "coverage": F.binary_cross_entropy_with_logits(said["character"][:, 0], right.coverage),
-        "attributes": torch.stack(attributes).mean(),
+        "attributes": ATTRIBUTE_WEIGHT * torch.stack(attributes).mean(),
         "centre": CENTRE_WEIGHT * ((said["centre"] - right.centre).abs().sum(1) * owned).sum() / owned.sum(),
         "keypoints": KEYPOINT_WEIGHT * (laplace * seen).sum() / seen.sum().clamp(min=1),
         "visible": (visible * owned).sum() / owned.sum(),

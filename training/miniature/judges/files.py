@@ -22,4 +22,4 @@ def save_network(network: nn.Module, vocabulary: dict, path: Path) -> None:
         raise RuntimeError(f"{path.name}: weights beyond float16's range: {', '.join(bad[:3])}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
-        save_file(weights, temporary, {"vocabulary": json.dumps(vocabulary, sort_keys=True)})
+        save_file(weights, temporary, {"vocabulary": json.dumps(vocabulary)})

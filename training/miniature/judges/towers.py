@@ -103,7 +103,7 @@ def view_loss(views: torch.Tensor, facts: list[Facts], photos: list[int]) -> tor
     return -(right / right.sum(1, keepdim=True).clamp(min=1) * logits.log_softmax(1)).sum(1).mean()
 
 
-def train_towers(output_dir: Path, plan: TrainingPlan, groups: int = 5) -> bool:
+def train_towers(output_dir: Path, plan: TrainingPlan, groups: int = 4) -> bool:
     """Train, or resume, and write `output_dir`/towers.safetensors with its accuracy on fresh renders."""
     torch.manual_seed(plan.seed)
     words, scales = world_words(), Scales()

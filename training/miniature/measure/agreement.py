@@ -1,8 +1,9 @@
 """Do the judges see what a person sees? `python -m training.miniature.measure.agreement`.
 
-60 generated pictures of mixed rows (base, adapter, adapter and RelationLoRA) were looked at by eye before any judge saw
+Generated pictures of mixed rows (base, adapter, adapter and RelationLoRA) were looked at by eye before any judge saw
 them: is the relation there, is the drawing broken, are the species right? The answers are in `run_log/eyes.json`, the
-pictures side by side in `run_log/eyes.jpg`.
+pictures side by side in `run_log/eyes.jpg`. After the first look of 60 two kinds of damage were added to what judges
+learn; the second look, 40 other pictures, is untouched by that.
 """
 
 import argparse
@@ -59,12 +60,16 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     listed, pictures = looked_at()
     answers = judged(MiniatureJudges.load(given.judges), listed, pictures)
-    for index, (line, answer) in enumerate(zip(listed, answers)):
+    numbered = enumerate(zip(listed, answers))
+    for index, (line, answer) in numbered:
         differing = [name for name in QUESTIONS if line[name] != answer[name]]
         if differing:
             said = ", ".join(f"{name}: person {line[name]}, judges {answer[name]}" for name in differing)
             print(f"{index} {line['row']}, {line['pose']} (judged {answer['pose']}): {said}")
-    print(", ".join(f"{name} {value:.3f}" for name, value in agreement(listed, answers).items()))
+    for look in sorted({line["look"] for line in listed}):
+        pairs = [(line, answer) for line, answer in zip(listed, answers) if line["look"] == look]
+        found = agreement([line for line, _ in pairs], [answer for _, answer in pairs])
+        print(f"look {look}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ REFERENCES = {
     "cat": named_character("cat", "red", accessory="scarf"),
     "bear": named_character("bear", "blue", "spotted"),
 }
-MAX_BYTES = 40_000_000  # the pip package has to stay small
+MAX_BYTES = 44_000_000  # the pip package has to stay small: 40 MB for the pipeline, 4 for judges, towers and annotator
 
 
 def export(root, export_dir):
@@ -28,7 +28,7 @@ def export(root, export_dir):
     stages have run.
 
     Raises:
-        RuntimeError: the folder exceeds 40 MB or a weight leaves float16's range.
+        RuntimeError: the folder exceeds 44 MB or a weight leaves float16's range.
     """
     export_dir = Path(export_dir)
     if export_dir.exists():

@@ -8,6 +8,7 @@ import torch
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
+from training.miniature.judges import damage
 from training.miniature.judges.damage import DAMAGES, HELD_OUT_DAMAGES
 from training.miniature.judges.pictures import ANSWERS, answer_numbers
 from training.miniature.judges.scenes import (
@@ -28,7 +29,7 @@ from training.miniature.world.splits import training_character
 @pytest.mark.parametrize("name", [*DAMAGES, *HELD_OUT_DAMAGES])
 def test_every_damage_is_seen_on_the_figure(name):
     """It changes at least a hundredth of the picture; away from the figure only another picture may shine through."""
-    rng, damage = random.Random(3), {**DAMAGES, **HELD_OUT_DAMAGES}[name]
+    rng, spoil = random.Random(3), {**DAMAGES, **HELD_OUT_DAMAGES}[name]
     torch.manual_seed(0)
     first, second = (render([training_character(rng)], "standing", place, rng) for place in ("studio", "night"))
     left, top, right, bottom = first.boxes[0]
@@ -36,11 +37,23 @@ def test_every_damage_is_seen_on_the_figure(name):
     near = ((steps > left - 0.2) & (steps < right + 0.2)) & ((steps > top - 0.2) & (steps < bottom + 0.2))[:, None]
     before = pixels_of([first])
     for _ in range(5):
-        after = damage(before, pixels_of([second]), [left, top, right, bottom], rng)
+        after = spoil(before, pixels_of([second]), [left, top, right, bottom], rng)
         assert after.shape == before.shape and after.min() >= -1.01 and after.max() <= 1.01
         assert ((after - before).abs().amax(1) > 0.1).float().mean() > 0.01
         if name != "doubled":
             torch.testing.assert_close(after[..., ~near], before[..., ~near])
+
+
+def test_damage_inside_leaves_what_is_around(monkeypatch):
+    """Where silhouettes stay whole, nothing outside of them changes."""
+    rng = random.Random(11)
+    torch.manual_seed(1)
+    scenes = draw_scenes(6, rng, training_character)
+    before, around = pixels_of(scenes), torch.from_numpy(np.stack([~scene.masks.any(0) for scene in scenes]))
+    monkeypatch.setattr(damage, "INSIDE_SHARE", 1.0)
+    after = damage.spoil(scenes, scenes[::-1], DAMAGES, rng)
+    changed = ((after - before).abs().amax(1) > 0.02) & around
+    assert not changed.any() and ((after - before).abs().amax((1, 2, 3)) > 0.1).all()
 
 
 def test_wrong_layouts_are_not_what_their_pose_is():
