@@ -132,11 +132,11 @@ class MiniatureJudges:
 
     def pose_of(self, predicate: str) -> str:
         """The pose that a predicate means."""
-        wanted = _bare(predicate)
-        for pose, words in self.predicates.items():
-            if wanted and wanted == _bare(words):
-                return pose
-        known = ", ".join(" ".join(_bare(words)) for words in self.predicates.values())
+        for spoken in (_plain, _bare):  # "dancing with" and "dancing" may be two
+            for pose, words in self.predicates.items():
+                if spoken(predicate) and spoken(predicate) == spoken(words):
+                    return pose
+        known = ", ".join(" ".join(_plain(words)) for words in self.predicates.values())
         raise ValueError(f"`predicate` must be a relation or action of the drawn world: {known}; got {predicate!r}.")
 
     def _answers(self, judge: Judge, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -144,6 +144,11 @@ class MiniatureJudges:
         return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
 
 
-def _bare(predicate: str) -> list[str]:
+def _plain(predicate: str) -> list[str]:
     """A predicate's words without what stands around them: "is hugging" and "hugging" are one."""
-    return [word for word in predicate.lower().split() if word not in ("is", "are", "with", "a", "an", "the")]
+    return [word for word in predicate.lower().split() if word not in ("is", "are", "a", "an", "the")]
+
+
+def _bare(predicate: str) -> list[str]:
+    """The same without "with"."""
+    return [word for word in _plain(predicate) if word != "with"]

@@ -9,12 +9,11 @@ import torch.nn.functional as F
 
 from relationbooth_pipeline.miniature.networks import GRID, DenseReader
 
-from ..stages.encoders import ATTRIBUTES, IGNORED, attribute_targets
+from ..stages.attributes import ATTRIBUTES, IGNORED, attribute_targets
 from ..stages.training_loop import Trainer, TrainingPlan
-from ..world.poses import ACTIONS
+from ..world.poses.skeletons import KEYPOINT_NAMES
 from ..world.rendering import BACKGROUNDS, Scene, render
-from ..world.skeletons import KEYPOINT_NAMES
-from ..world.splits import held_out_characters, poses_of_kinds, training_character
+from ..world.splits import held_out_characters, portrait_poses, training_character
 from .files import save_network
 from .scenes import draw_scenes, pixels_of, soften
 
@@ -77,7 +76,7 @@ def draw_pool(count: int, rng: random.Random, draw) -> list[Scene]:
     """Scenes of all poses, and characters alone as image prompts show them."""
     alone = round(ALONE_SHARE * count)
     scenes = draw_scenes(count - alone, rng, draw)
-    known = poses_of_kinds("a", ACTIONS)
+    known = portrait_poses()
     return scenes + [render([draw(rng)], rng.choice(known), rng.choice(tuple(BACKGROUNDS)), rng) for _ in range(alone)]
 
 

@@ -9,10 +9,11 @@ import torch
 from relationbooth_pipeline.miniature.networks import Judge
 from relationbooth_pipeline.miniature.pictures import crop_boxes, with_margin
 
-from ..stages.encoders import ATTRIBUTES, accuracy, attribute_loss, attribute_targets
+from ..stages.attributes import ATTRIBUTES, VISUAL_ATTRIBUTES, accuracy, attribute_loss, attribute_targets
 from ..stages.training_loop import Trainer, TrainingPlan
+from ..world.poses.skeletons import KEYPOINT_NAMES
+from ..world.proportions import HAS_FINE_ATTRIBUTES
 from ..world.rendering import Scene
-from ..world.skeletons import KEYPOINT_NAMES
 from ..world.splits import held_out_characters, training_character
 from .damage import DAMAGES, spoil
 from .files import save_network
@@ -21,6 +22,7 @@ from .scenes import draw_scenes, in_boxes, keypoint_distance, pixels_of, soften,
 KEYPOINT_WEIGHT = 10.0  # brings a squared distance in boxes to the size of a cross-entropy
 # who it is must be told from what is left, as in generated pictures
 LOST = {name: DAMAGES[name] for name in ("erased", "mosaic", "faded")}
+ASKED = VISUAL_ATTRIBUTES if HAS_FINE_ATTRIBUTES else ATTRIBUTES
 FILE_NAME = "character_judge.safetensors"
 
 
@@ -39,7 +41,7 @@ class Crops:
         boxes = with_margin(boxes)
         points = torch.tensor(np.array([scenes[i].keypoints[n] for i, n in rows]), dtype=torch.float32)
         self.pixels = crop_boxes(images[[i for i, _ in rows]], boxes)
-        self.attributes = attribute_targets([scenes[i].characters[n] for i, n in rows])
+        self.attributes = attribute_targets([scenes[i].characters[n] for i, n in rows], attributes=ASKED)
         self.keypoints = in_boxes(points[..., :2], boxes)
         self.visible = points[..., 2] > 0
 
@@ -48,7 +50,7 @@ def train_character_judge(output_dir: Path, plan: TrainingPlan, batch: int = 32,
     """Train, or resume, and write `output_dir`/character_judge.safetensors with its accuracy on fresh renders."""
     torch.manual_seed(plan.seed)
     keypoints = len(KEYPOINT_NAMES)
-    judge = Judge({**{name: len(values) for name, values in ATTRIBUTES.items()}, "keypoints": 2 * keypoints})
+    judge = Judge({**{name: len(values) for name, values in ASKED.items()}, "keypoints": 2 * keypoints})
     trainer = Trainer({"judge": judge}, plan, output_dir / "characters")
     scenes = draw_scenes(pool, random.Random(60_000_011), lambda rng: training_character(rng, 0.1))
 
@@ -79,7 +81,7 @@ def train_character_judge(output_dir: Path, plan: TrainingPlan, batch: int = 32,
         figures["keypoint_distance"] = keypoint_distance(found, asked.keypoints, asked.visible).mean().item()
         print(f"\ncharacters step {step}: " + ", ".join(f"{n} {v:.3f}" for n, v in figures.items()), flush=True)
         if step == plan.max_train_steps:  # the file is there when the judge is finished, not before
-            vocabulary = {"attributes": {name: list(values) for name, values in ATTRIBUTES.items()}}
+            vocabulary = {"attributes": {name: list(values) for name, values in ASKED.items()}}
             vocabulary |= {"keypoints": list(KEYPOINT_NAMES), "accuracy": figures}
             save_network(judge, vocabulary, output_dir / FILE_NAME)
 

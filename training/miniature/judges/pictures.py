@@ -9,19 +9,18 @@ import torch.nn.functional as F
 
 from relationbooth_pipeline.miniature.networks import Judge
 
-from ..stages.encoders import IGNORED
+from ..stages.attributes import IGNORED
 from ..stages.training_loop import Trainer, TrainingPlan
 from ..world.captions import PREDICATES
 from ..world.pictures import to_tensor
-from ..world.poses import POSES
-from ..world.splits import held_out_characters, training_character
+from ..world.splits import held_out_characters, known_poses, training_character
 from .damage import DAMAGES, HELD_OUT_DAMAGES, spoil
 from .files import save_network
 from .scenes import draw_scenes, overlap, pixels_of, soften, west_to_east
 from .wrong_layouts import WRONG_LAYOUTS, Wrong
 
 NONE = "none"
-ANSWERS = (*POSES, NONE)
+ANSWERS = (*known_poses(), NONE)
 BOX_WEIGHT = 30.0  # brings a squared distance in pictures to the size of a cross-entropy
 FILE_NAME = "picture_judge.safetensors"
 WHOLE, WRONG = 0.4, 0.2  # shares of a batch: right and whole; wrong by layout; the rest is damaged
@@ -75,7 +74,11 @@ def train_picture_judge(output_dir: Path, plan: TrainingPlan, batch: int = 36, p
         figures = picture_figures(answers_to, 300)
         print(f"\npictures step {step}: " + ", ".join(f"{n} {v:.3f}" for n, v in figures.items()), flush=True)
         if step == plan.max_train_steps:
-            vocabulary = {"poses": list(ANSWERS), "predicates": PREDICATES, "accuracy": figures}
+            vocabulary = {
+                "poses": list(ANSWERS),
+                "predicates": {pose: PREDICATES[pose] for pose in known_poses()},
+                "accuracy": figures,
+            }
             save_network(judge, vocabulary, output_dir / FILE_NAME)
 
     return trainer.run(loss_of, after_interval)

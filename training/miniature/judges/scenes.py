@@ -11,17 +11,18 @@ from PIL import Image
 
 from ..world.identities import Character
 from ..world.pictures import to_pictures, to_tensor
-from ..world.poses import POSES, RELATIONS
+from ..world.poses import RELATIONS
 from ..world.rendering import BACKGROUNDS, Scene, render
+from ..world.splits import known_poses
 
 Draw = Callable[[random.Random], Character]
 
 
 def draw_scenes(count: int, rng: random.Random, draw: Draw) -> list[Scene]:
-    """Annotated scenes of all poses, with characters from `draw(rng)`."""
-    scenes = []
+    """Annotated scenes of all poses of this edition, with characters from `draw(rng)`."""
+    scenes, poses = [], known_poses()
     for _ in range(count):
-        pose = rng.choice(tuple(POSES))
+        pose = rng.choice(poses)
         characters = [draw(rng) for _ in range(2 if pose in RELATIONS else 1)]
         scenes.append(render(characters, pose, rng.choice(tuple(BACKGROUNDS)), rng))
     return scenes

@@ -10,6 +10,7 @@ from ..world.captions import DETAILS, PREDICATES, make_caption, with_article
 from ..world.identities import Character
 from ..world.poses import ACTIONS, RELATIONS
 from ..world.rendering import BACKGROUNDS
+from ..world.splits import known_poses
 from .scenes import Draw
 
 
@@ -76,7 +77,7 @@ def predicate_statement(pose: str, rng: random.Random) -> Statement:
     verb = next((word for word in words[1:] if word.endswith("ing")), words[1])
     forms = [words, words[1:], words[1:], [word for word in words[1:] if word != "with"], [verb]]
     text = " ".join(rng.choice(forms))
-    return Statement(text, (), tuple(p for p, full in PREDICATES.items() if f" {full} ".find(f" {text} ") >= 0))
+    return Statement(text, (), tuple(p for p in known_poses() if f" {text} " in f" {PREDICATES[p]} "))
 
 
 def phrase_statement(character: Character, rng: random.Random) -> Statement:
@@ -104,11 +105,11 @@ def hard_group(rng: random.Random, draw: Draw) -> list[Facts]:
     """Four pictures that differ in one thing each: as it is, another pose, exchanged attributes, other characters."""
     background = rng.choice(tuple(BACKGROUNDS))
     if rng.random() < 0.25:
-        pose, other = rng.sample(tuple(ACTIONS), 2)
+        pose, other = rng.sample(known_poses(ACTIONS), 2)
         who, stranger = draw(rng), draw(rng)
         group = [((who,), pose), ((who,), other), ((stranger,), pose), ((stranger,), other)]
     else:
-        pose, other = rng.sample(tuple(RELATIONS), 2)
+        pose, other = rng.sample(known_poses(RELATIONS), 2)
         pair = draw(rng), draw(rng)
         stranger = (pair[0], draw(rng)), rng.choice((pose, other))
         group = [(pair, pose), (pair, other), (with_exchanged(*pair, rng), pose), stranger]

@@ -15,9 +15,9 @@ from relationbooth_pipeline.miniature.words import numbered
 from ..stages.training_loop import Trainer, TrainingPlan
 from ..world.captions import PREDICATES, make_caption, world_words
 from ..world.pictures import to_tensor
-from ..world.poses import ACTIONS, RELATIONS
+from ..world.poses import RELATIONS
 from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, render
-from ..world.splits import held_out_characters, poses_of_kinds, training_character
+from ..world.splits import held_out_characters, portrait_poses, training_character
 from .files import save_network
 from .scenes import Draw, soften
 from .statements import Facts, Statement, caption_statement, hard_group, phrase_statement, predicate_statement, truth
@@ -39,7 +39,7 @@ class Scales(nn.Module):
 
 def _photo(character, rng: random.Random) -> np.ndarray:
     """(S, S, 3) uint8: a character alone; half of them cut to its middle, as crops are."""
-    pose = rng.choice(poses_of_kinds("a", ACTIONS))
+    pose = rng.choice(portrait_poses())
     image = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False).image
     if rng.random() < 0.5:
         return image

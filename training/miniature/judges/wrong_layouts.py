@@ -4,11 +4,13 @@ import random
 from dataclasses import dataclass
 
 from ..world.poses import ACTIONS, POSES, RELATIONS
+from ..world.poses.layouts import Prop
 from ..world.rendering import BACKGROUNDS, render
+from ..world.splits import known_poses
 from .scenes import Draw
 
 # Things whose absence leaves a pose what it is; without any other thing the pose is not shown.
-DECORATIONS = ("heart", "shadow")
+DECORATIONS = {"heart", "shadow"}
 LIMBS = ("west_arm", "east_arm", "west_leg", "east_leg", "torso", "head")
 POSE_CHANGING = {"west_arm", "east_arm", "head", "torso"}  # without a leg or a tail most poses can still be told
 
@@ -27,10 +29,14 @@ class Wrong:
 
 
 def _keep(layout, wanted):
-    """Only the drawing steps that `wanted(figure, part)` keeps."""
-    layout.order = [step for step in layout.order if wanted(*step)]
-    layout.after_prop = [step for step in layout.after_prop if wanted(*step)]
+    """Only the drawing steps that `wanted(figure, part)` keeps, and all things."""
+    layout.order = [step for step in layout.order if isinstance(step, Prop) or wanted(*step)]
     return layout
+
+
+def _of_figure(order, figure):
+    """The drawing steps of one figure, without things."""
+    return [step for step in order if not isinstance(step, Prop) and step[0] == figure]
 
 
 def _drawn(pose, rng: random.Random, draw: Draw, change):
@@ -46,7 +52,7 @@ def _drawn(pose, rng: random.Random, draw: Draw, change):
 def parts_missing(rng: random.Random, draw: Draw) -> Wrong:
     """One to three limbs, a torso or a head of somebody are not drawn, and it shows."""
     while True:
-        pose, hidden, seed = rng.choice(tuple(POSES)), set(rng.sample(LIMBS, rng.randrange(1, 4))), rng.random()
+        pose, hidden, seed = rng.choice(known_poses()), set(rng.sample(LIMBS, rng.randrange(1, 4))), rng.random()
         who = rng.randrange(2 if pose in RELATIONS else 1)
 
         def change(layout, size, who=who, hidden=hidden):
@@ -60,25 +66,28 @@ def parts_missing(rng: random.Random, draw: Draw) -> Wrong:
 
 def prop_missing(rng: random.Random, draw: Draw) -> Wrong:
     """The pose of somebody with a thing, without the thing."""
-    sources = {name: make(128, random.Random(0), [90, 90]).prop for name, make in POSES.items()}
-    pose = rng.choice([name for name, prop in sources.items() if prop is not None])
+    things = {}
+    for name in known_poses():
+        order = POSES[name](128, random.Random(0), [90, 90]).order
+        if found := {step.name for step in order if isinstance(step, Prop)}:
+            things[name] = found
+    pose = rng.choice(tuple(things))
 
     def change(layout, size):
-        layout.prop = None
+        layout.order = [step for step in layout.order if not isinstance(step, Prop)]
         return layout
 
-    return Wrong(_drawn(pose, rng, draw, change), pose if sources[pose] in DECORATIONS else "none", False)
+    return Wrong(_drawn(pose, rng, draw, change), pose if things[pose] <= DECORATIONS else "none", False)
 
 
 def poses_mixed(rng: random.Random, draw: Draw) -> Wrong:
     """Each of two does its part of another relation."""
-    pose, other = rng.sample([name for name in RELATIONS if name != "carrying"], 2)
+    pose, other = rng.sample([name for name in known_poses(RELATIONS) if name != "carrying"], 2)
 
     def change(layout, size):
         second = POSES[other](size, rng, [skeleton.height for skeleton in layout.skeletons])
         layout.skeletons = [layout.skeletons[0], second.skeletons[1]]
-        layout.order = [s for s in layout.order if s[0] == 0] + [s for s in second.order if s[0] == 1]
-        layout.prop, layout.after_prop = None, []
+        layout.order = _of_figure(layout.order, 0) + _of_figure(second.order, 1)
         return layout
 
     return Wrong(_drawn(pose, rng, draw, change), "none", False)
@@ -86,16 +95,16 @@ def poses_mixed(rng: random.Random, draw: Draw) -> Wrong:
 
 def two_alone(rng: random.Random, draw: Draw) -> Wrong:
     """Two side by side who each do something for themselves."""
-    pose = rng.choice([name for name in RELATIONS if name != "carrying"])
+    pose = rng.choice([name for name in known_poses(RELATIONS) if name != "carrying"])
+    bare = [name for name in known_poses(ACTIONS) if name in ("standing", "waving", "jumping")]
 
     def change(layout, size):
-        layout.order, layout.prop, layout.after_prop = [], None, []
+        layout.order = []
         for figure, place in enumerate(list(layout.skeletons)):
-            own = POSES[rng.choice([name for name in ACTIONS if name != "playing_guitar"])]
-            alone = own(size, rng, [place.height])
+            alone = POSES[rng.choice(bare)](size, rng, [place.height])
             alone.skeletons[0].base = place.base
             layout.skeletons[figure] = alone.skeletons[0]
-            layout.order += [(figure, part) for _, part in alone.order]
+            layout.order += [(figure, part) for _, part in _of_figure(alone.order, 0)]
         return layout
 
     return Wrong(_drawn(pose, rng, draw, change), "none", False)
@@ -108,7 +117,7 @@ def one_of_two(rng: random.Random, draw: Draw) -> Wrong:
     def change(layout, size):
         return _keep(layout, lambda figure, part: figure != gone)
 
-    return Wrong(_drawn(rng.choice(tuple(RELATIONS)), rng, draw, change), "none", False)
+    return Wrong(_drawn(rng.choice(known_poses(RELATIONS)), rng, draw, change), "none", False)
 
 
 WRONG_LAYOUTS = {

@@ -16,8 +16,8 @@ from relationbooth_pipeline.miniature.annotator import MiniatureAnnotator, overl
 
 from ..world.captions import noun
 from ..world.identities import SPECIES, Character
-from ..world.poses import POSES
 from ..world.rendering import Scene
+from ..world.splits import known_poses
 from ..world.triplets import draw_triplet
 
 SEED = 90_000_049
@@ -70,10 +70,10 @@ def measure(annotator: MiniatureAnnotator, count: int, detail: str) -> dict[str,
             no phrase tells who is meant.
     """
     rows: dict[str, list[dict[str, float]]] = {"targets": [], "image prompts": []}
-    number = drawn = 0
+    number, drawn, poses = 0, 0, known_poses()
     while drawn < count:
         rng = random.Random(SEED + number)
-        target, prompts, _ = draw_triplet(tuple(POSES)[number % len(POSES)], rng, held_out=True)
+        target, prompts, _ = draw_triplet(poses[number % len(poses)], rng, held_out=True)
         number += 1
         phrases = [noun(character, detail) for character in target.characters]
         if len(set(phrases)) < len(phrases):

@@ -7,6 +7,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from relationbooth_pipeline.miniature.networks import Judge
+from relationbooth_pipeline.miniature.pictures import crop_boxes, with_margin
+
+from ..judges.scenes import soften
 from ..stages.attributes import FINE_ATTRIBUTES, VISUAL_ATTRIBUTES, attribute_targets
 from ..stages.autoencoder import psnr, reconstruct
 from ..stages.training_loop import Trainer, TrainingPlan
@@ -15,7 +19,6 @@ from ..world.pictures import to_tensor
 from ..world.proportions import EDITIONS
 from ..world.rendering import BACKGROUNDS, render
 from ..world.splits import held_out_characters, training_character
-from .judges import Judge, crop_boxes, disturb, with_margin
 
 WORLD = EDITIONS[2]
 ACTIONS = ("standing", "waving", "jumping")  # one figure, so that whatever cannot be read is not merely hidden
@@ -41,7 +44,7 @@ def draw_pictures(count: int, held_out: bool, seed: int) -> list:
 
 
 def judged_rows(vae, folder: Path, plan: TrainingPlan, pool: int, test_count: int, seed: int = 0) -> tuple[dict, float]:
-    """({"renders", "after the autoencoder": {attribute: (share, "judge")}}, PSNR in dB) by a judge of 64 px crops.
+    """({"renders", "after the autoencoder": {attribute: (share, "judge")}}, PSNR in dB) by a judge of crops.
 
     The judge learns from renders alone, a little blurred and noisy, and never sees the autoencoder's pictures.
     """
@@ -61,7 +64,7 @@ def judged_rows(vae, folder: Path, plan: TrainingPlan, pool: int, test_count: in
 
     def loss_of(step, rng):
         chosen = rng.sample(scenes, 40)
-        images = disturb(to_tensor([scene.image for scene in chosen]), rng)
+        images = soften(to_tensor([scene.image for scene in chosen]), rng)
         answers, targets = judge(crops(chosen, images, rng)), targets_of(chosen)
         return sum(F.cross_entropy(answers[name], targets[name]) for name in targets), {}
 

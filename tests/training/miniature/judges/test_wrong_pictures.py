@@ -20,10 +20,10 @@ from training.miniature.judges.scenes import (
     west_to_east,
 )
 from training.miniature.judges.wrong_layouts import LEAST_CHANGE, WRONG_LAYOUTS, Wrong
-from training.miniature.stages.encoders import IGNORED
+from training.miniature.stages.attributes import IGNORED
 from training.miniature.world.poses import POSES, RELATIONS
 from training.miniature.world.rendering import render
-from training.miniature.world.splits import training_character
+from training.miniature.world.splits import known_poses, training_character
 
 
 @pytest.mark.parametrize("name", [*DAMAGES, *HELD_OUT_DAMAGES])
@@ -91,7 +91,7 @@ def test_a_layout_of_its_own_leaves_all_else():
 def test_what_cannot_be_said_is_ignored():
     image = np.zeros((4, 4, 3), np.uint8)
     numbers = answer_numbers([Wrong(image, None, True), Wrong(image, "none", False), Wrong(image, "waving", False)])
-    assert numbers.tolist() == [IGNORED, len(POSES), list(POSES).index("waving")]
+    assert numbers.tolist() == [IGNORED, len(known_poses()), known_poses().index("waving")]
 
 
 def test_softened_pictures_keep_what_they_show():
@@ -117,5 +117,5 @@ def test_boxes_and_their_overlap():
 
 def test_every_pose_is_drawn():
     scenes = draw_scenes(200, random.Random(0), training_character)
-    assert {scene.pose for scene in scenes} == set(POSES)
+    assert {scene.pose for scene in scenes} == set(known_poses())
     assert all(len(scene.characters) == (2 if scene.pose in RELATIONS else 1) for scene in scenes)
