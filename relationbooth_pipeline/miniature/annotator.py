@@ -23,8 +23,8 @@ from .words import words_of
 ANNOTATOR = "annotator.safetensors"
 Box = tuple[float, float, float, float]
 LEAST_SCORE = 0.5  # of an object that counts as found
-NEAR, APART = 0.05, 0.09  # shares of the side: centres that are one; characters closer than this are not told apart
-LEAST_CELLS = 6  # of 1024: a hand that peeps out
+NEAR, APART = 0.06, 0.14  # shares of the side: centres that are one; characters closer than this are not told apart
+LEAST_CELLS = 12  # of 1024 that agree: fewer are a hand that was taken for somebody
 VOTES = 2.0  # as how many independent ones a character's places count that say who it is
 SOFTNESS = 0.02  # of whose a place between two is
 LOG_SPREAD = (-6.0, 1.0)
