@@ -185,8 +185,8 @@ def _centres(votes: torch.Tensor) -> torch.Tensor:
 
 
 def _enlarged(cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """(32, 32) → (height, width), smooth."""
-    return F.interpolate(cells[None, None], (height, width), mode="bicubic", align_corners=False)[0, 0]
+    """(32, 32) → (height, width), between its neighbours: no place is more than half of two characters."""
+    return F.interpolate(cells[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
 
 
 def _box(mask: torch.Tensor) -> Box | None:
