@@ -9,6 +9,11 @@ from torch.utils._pytree import tree_iter
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 NUMPY = (torch.Tensor.numpy, torch.Tensor.__array__)
 COPIES = (torch.ops.aten.copy_.default, torch.ops.aten._foreach_copy_.default)
+LENGTHS_ON_CPU = (  # a GPU wants them there, too
+    torch.ops.aten._pack_padded_sequence.default,
+    torch.ops.aten._pack_padded_sequence_backward.default,
+    torch.ops.aten._pad_packed_sequence.default,
+)
 
 
 def tensors_in(values):
@@ -93,7 +98,7 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         given, result = tensors_in((args, kwargs)), function(*args, **(kwargs or {}))
-        if function in COPIES or not any(self.gpu.holds(tensor) for tensor in given):
+        if function in (*COPIES, *LENGTHS_ON_CPU) or not any(self.gpu.holds(tensor) for tensor in given):
             return result
         strays = [str(tuple(tensor.shape)) for tensor in given if tensor.ndim and not self.gpu.holds(tensor)]
         if strays:
