@@ -98,10 +98,10 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         given, result = tensors_in((args, kwargs)), function(*args, **(kwargs or {}))
-        if function in (*COPIES, *LENGTHS_ON_CPU) or not any(self.gpu.holds(tensor) for tensor in given):
+        if function in COPIES or not any(self.gpu.holds(tensor) for tensor in given):
             return result
         strays = [str(tuple(tensor.shape)) for tensor in given if tensor.ndim and not self.gpu.holds(tensor)]
-        if strays:
+        if strays and function not in LENGTHS_ON_CPU:
             raise RuntimeError(f"{function} on the pretended GPU met tensors left on the CPU: {', '.join(strays)}")
         for tensor in tensors_in(result):
             self.gpu.take(tensor)
