@@ -103,7 +103,8 @@ class _Watch(TorchDispatchMode):
         strays = [str(tuple(tensor.shape)) for tensor in given if tensor.ndim and not self.gpu.holds(tensor)]
         if strays and function not in LENGTHS_ON_CPU:
             raise RuntimeError(f"{function} on the pretended GPU met tensors left on the CPU: {', '.join(strays)}")
-        for tensor in tensors_in(result):
+        packs = function is torch.ops.aten._pack_padded_sequence.default
+        for tensor in tensors_in(result[0] if packs else result):  # the lengths of what is packed stay where they are
             self.gpu.take(tensor)
         return result
 
