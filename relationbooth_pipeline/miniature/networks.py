@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 SIDE = 128  # pixels that every network reads: the miniature's native size
 GRID = 32  # cells a side of what the dense reader says
@@ -80,15 +79,13 @@ class Towers(nn.Module):
 
     def texts(self, numbers: torch.Tensor) -> torch.Tensor:
         """(B, T) word numbers, 0 after the end → (B, 64)."""
-        there = numbers > 0
-        # packed: the reading from the end must begin at each text's own end, whatever else is in the batch
-        packed = pack_padded_sequence(
-            self.token_embedding(numbers), there.sum(1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        states, _ = pad_packed_sequence(self.reader(packed)[0], batch_first=True, total_length=numbers.shape[1])
-        mean = states.sum(1) / there.sum(1, keepdim=True)
-        most = states.masked_fill(~there.unsqueeze(-1), -1.0).amax(1)  # a GRU's states lie in (-1, 1)
-        return self.text_to_shared(torch.cat([mean, most], -1))
+        lengths, rows, found = (numbers > 0).sum(1), [], []
+        for length in lengths.unique().tolist():  # one length at a time: no padding enters the reading from the end
+            rows.append((lengths == length).nonzero().flatten())
+            states, _ = self.reader(self.token_embedding(numbers[rows[-1], :length]))
+            found.append(torch.cat([states.mean(1), states.amax(1)], -1))
+        order = torch.cat(rows).argsort()
+        return self.text_to_shared(torch.cat(found)[order])
 
 
 class DenseReader(nn.Module):

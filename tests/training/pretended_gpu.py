@@ -9,11 +9,6 @@ from torch.utils._pytree import tree_iter
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 NUMPY = (torch.Tensor.numpy, torch.Tensor.__array__)
 COPIES = (torch.ops.aten.copy_.default, torch.ops.aten._foreach_copy_.default)
-LENGTHS_ON_CPU = (  # a GPU wants them there, too
-    torch.ops.aten._pack_padded_sequence.default,
-    torch.ops.aten._pack_padded_sequence_backward.default,
-    torch.ops.aten._pad_packed_sequence.default,
-)
 
 
 def tensors_in(values):
@@ -101,10 +96,9 @@ class _Watch(TorchDispatchMode):
         if function in COPIES or not any(self.gpu.holds(tensor) for tensor in given):
             return result
         strays = [str(tuple(tensor.shape)) for tensor in given if tensor.ndim and not self.gpu.holds(tensor)]
-        if strays and function not in LENGTHS_ON_CPU:
+        if strays:
             raise RuntimeError(f"{function} on the pretended GPU met tensors left on the CPU: {', '.join(strays)}")
-        packs = function is torch.ops.aten._pack_padded_sequence.default
-        for tensor in tensors_in(result[0] if packs else result):  # the lengths of what is packed stay where they are
+        for tensor in tensors_in(result):
             self.gpu.take(tensor)
         return result
 
