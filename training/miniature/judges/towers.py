@@ -84,11 +84,11 @@ def statements_about(facts: list[Facts], rng: random.Random) -> list[Statement]:
 
 def text_loss(cosines: torch.Tensor, right: torch.Tensor, scales: Scales) -> torch.Tensor:
     """Each text picks its pictures, each picture its texts, and every pair is told right or wrong (T, B)."""
-    logits = cosines * scales.log_scale.exp().clamp(max=60)
+    logits = cosines * scales.log_scale.exp().clamp(max=60).to(cosines.device)
     by_text = right / right.sum(1, keepdim=True).clamp(min=1)
     by_picture = right / right.sum(0, keepdim=True).clamp(min=1)
     picked = -(by_text * logits.log_softmax(1)).sum(1).mean() - 0.3 * (by_picture * logits.log_softmax(0)).sum(0).mean()
-    pairs = F.binary_cross_entropy_with_logits(logits + scales.bias, right, reduction="none")
+    pairs = F.binary_cross_entropy_with_logits(logits + scales.bias.to(cosines.device), right, reduction="none")
     true, false = (pairs * right).sum() / right.sum(), (pairs * (1 - right)).sum() / (1 - right).sum()
     return picked + true + false
 
