@@ -25,7 +25,7 @@ DIGEST_LENGTH = 32  # hexadecimal digits: 128 bits
 class WorkFolder:
     """Files of one plan; every stage reads those of the stages before and writes its own, so any of them may run again.
 
-    ```
+    ```text
     plan.json                      what the folder is about
     pictures/<digest>.png, .json   a picture or mask, named by the SHA-256 of its file's bytes, and its provenance
     <stage>/<candidate id>.json    {"inputs": digest of all that the stage read, …}
