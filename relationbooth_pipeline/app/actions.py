@@ -52,7 +52,7 @@ class Actions:
         self.studio, self.results = studio, results
 
     def first_form(self) -> Form:
-        """Where a new page begins: the examples with the demo's relation, or nothing but defaults."""
+        """Where a new page begins: the examples with the demo's relation, and what of the defaults is known by then."""
         offers, examples = self.studio.offers, self.studio.examples[:2]
         rest = MAX_OBJECTS - len(examples)
         phrases = [phrase for phrase, _ in examples]
@@ -82,8 +82,14 @@ class Actions:
             kind: a comparison, drawn as one sheet; None draws `form.number` pictures.
         """
         yield {"status": note("Waiting for the model.", "hint")}
-        began, labels = time.monotonic(), None
+        labels = None
         try:
+            for stage in self.studio.stages():
+                yield {"status": note(f"Waiting for the model: {stage} …", "hint")}
+            began = time.monotonic()
+            for name, value in self.studio.defaults.items():
+                if getattr(form, name) is None:
+                    setattr(form, name, value)
             request, paths = form.request()
             settings, images = self.studio.settings(request, paths, form.number if kind is None else 1)
             asked = [settings]
@@ -134,6 +140,7 @@ class Actions:
 
     def one(self, request: dict, paths: list[str]) -> Iterator[Step | tuple[Path, dict]]:
         """One picture for a program: steps, then (file, settings). Raises ValueErrors in the words of `generate`."""
+        self.studio.wait()
         settings, images = self.studio.settings(request, paths)
         for event in draw(self.studio, [settings], images):
             yield event if isinstance(event, Step) else self.results.keep(event, paths)
@@ -144,6 +151,7 @@ class Actions:
         Raises:
             ValueError: no picture of this package.
         """
+        self.studio.wait()
         settings = self.results.read(path)
         found = [self.results.found(reference) for reference in settings.image]
         if len(found) > MAX_OBJECTS:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_LORAS = 3
 NO_LORA = "none"
+NUMBERS = ("width", "height", "steps", "guidance_scale", "guidance_rescale", "image_prompt_scale")  # None: the default
 
 
 @dataclass

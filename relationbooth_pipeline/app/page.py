@@ -1,6 +1,7 @@
 """The page's controls and where they stand; what they do is in `wiring`."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import gradio as gr
 
@@ -22,11 +23,16 @@ CSS = """
 .rb-small { min-width: 0 !important; }
 .rb-object { border-top: 4px solid var(--rb-color) !important; }
 .rb-objects { display: grid !important; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 12px; }
+input[type=range]:focus-visible, input[role=combobox]:focus-visible, .rb-object button:focus-visible {
+  outline: 2px solid var(--color-accent); outline-offset: 2px; }
 .html-container:has(> .prose:empty) { display: none; }
 """ + "".join(
     f"#object{i} {{ --rb-color: {color}; }}"
     for i, color in enumerate(("#d93025", "#1a73e8", "#188038", "#b06000", "#9334e6", "#007b83"))
 )  # fmt: skip
+
+
+SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
 
 
 @dataclass
@@ -148,7 +154,9 @@ def _sentence(page: Page) -> None:
             lora = gr.Dropdown(
                 [NO_LORA], value=NO_LORA, label="RelationLoRA" if i == 0 else f"LoRA {i + 1}", elem_id=f"lora{i}"
             )
-            weight = gr.Slider(0, 2, 1, step=0.05, label="Weight", elem_id=f"weight{i}")
+            weight = gr.Slider(
+                0, 2, 1, step=0.05, label="Weight" if i == 0 else f"Weight {i + 1}", elem_id=f"weight{i}"
+            )
         page.lora_rows.append(row)
         page.loras.append(lora)
         page.weights.append(weight)

@@ -49,12 +49,26 @@ function resized(box, corner, x, y) {
 }
 
 function stroke(event) {
-  const [x, y] = at(event), pen = brush.getContext('2d');
+  const pen = brush.getContext('2d'), to = at(event).map(v => v * MASK_SIDE);
   pen.globalCompositeOperation = tool === 'erase' ? 'destination-out' : 'source-over';
-  pen.fillStyle = '#fff';
+  pen.strokeStyle = getComputedStyle(brush).getPropertyValue('--color');
+  Object.assign(pen, {lineWidth: MASK_SIDE / 8, lineCap: 'round'});
   pen.beginPath();
-  pen.arc(x * brush.width, y * brush.height, brush.width / 16, 0, 7);
-  pen.fill();
+  pen.moveTo(...(drag.last || to));  // a quick hand sends few points: a line joins them
+  pen.lineTo(...to);
+  pen.stroke();
+  drag.last = to;
+}
+
+// What is painted, in one colour: a mask is white, on the page it has its object's colour.
+function filled(source, color) {
+  const copy = Object.assign(document.createElement('canvas'), {width: MASK_SIDE, height: MASK_SIDE});
+  const pen = copy.getContext('2d');
+  pen.drawImage(source, 0, 0, MASK_SIDE, MASK_SIDE);
+  pen.globalCompositeOperation = 'source-in';
+  pen.fillStyle = color;
+  pen.fillRect(0, 0, MASK_SIDE, MASK_SIDE);
+  return copy;
 }
 
 element.addEventListener('pointerdown', event => {
@@ -99,8 +113,8 @@ function release() {
   const list = entries(), {mode, i, now} = drag;
   drag = null;
   if (mode === 'paint') {
-    const painted = brush.getContext('2d').getImageData(0, 0, brush.width, brush.height).data.some(v => v > 127);
-    list[selected].mask = painted ? brush.toDataURL('image/png') : null;
+    const painted = brush.getContext('2d').getImageData(0, 0, brush.width, brush.height).data.some((v, i) => i % 4 === 3 && v > 127);
+    list[selected].mask = painted ? filled(brush, '#fff').toDataURL('image/png') : null;
     return commit(list);
   }
   element.querySelector('.rb-ghost').hidden = true;
@@ -171,7 +185,7 @@ function refresh() {
     pen.clearRect(0, 0, node.width, node.height);
     if (!mask?.startsWith('data:image/png;base64,')) return;
     const image = new Image();
-    image.onload = () => pen.drawImage(image, 0, 0, node.width, node.height);
+    image.onload = () => pen.drawImage(filled(image, getComputedStyle(node).getPropertyValue('--color')), 0, 0);
     image.src = mask;
   });
   element.querySelectorAll('.rb-tool').forEach(node => node.setAttribute('aria-pressed', node.dataset.tool === tool));

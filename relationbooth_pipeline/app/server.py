@@ -146,7 +146,7 @@ def launch(
     import gradio as gr
     from starlette.middleware import Middleware
 
-    from .page import CSS
+    from .page import CSS, SCRIPT
 
     guard = {"hosts": LOOPBACK if host in LOOPBACK else None} | ({"frames": "https://huggingface.co"} if public else {})
 
@@ -154,7 +154,7 @@ def launch(
         server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, inbrowser=browser,
         auth=("relationbooth", password) if password else None, max_file_size=MAX_UPLOAD, ssr_mode=False,
         enable_monitoring=False, strict_cors=True, show_error=False, footer_links=["api", "settings"],
-        blocked_paths=[os.getcwd()], css=CSS,
+        blocked_paths=[os.getcwd()], css=CSS, js=SCRIPT,
         theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         app_kwargs={"middleware": [Middleware(SameOrigin, **guard)]},
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """The one pipeline that everybody on the page shares: loaded while the page is open already, one picture at a time."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +48,7 @@ class Studio:
 
     Attributes:
         stage: what loading does now, for people; "ready" at the end.
+        described: set when examples and the model's own LoRAs are known, seconds before `loaded`, or with a fault.
         fault: why loading failed.
         offers: LoRAs by the name that the page shows.
         defaults: `GenerationSettings` fields of a picture of which nothing is said, with height and width.
@@ -62,7 +63,7 @@ class Studio:
         self.examples: list[tuple[str, Path]] = []
         self.pipe = None
         self.lock = threading.Lock()
-        self.loaded = threading.Event()
+        self.described, self.loaded = threading.Event(), threading.Event()
 
     def load(self) -> None:
         """Import the libraries, load model, adapter and the headers of the LoRAs.
@@ -77,35 +78,70 @@ class Studio:
             self.stage, self.fault = "failed", str(error)
             raise
         finally:
+            self.described.set()
             self.loaded.set()
+
+    def stages(self) -> Iterator[str]:
+        """What loading does, several times a second until it has ended.
+
+        Raises:
+            ValueError: the model could not be loaded.
+        """
+        while not self.loaded.wait(0.3):
+            yield self.stage
+        if self.fault is not None:
+            raise ValueError(f"the model could not be loaded: {self.fault}")
+
+    def wait(self) -> None:
+        """Return when the model is loaded. Before, no other thread may import what loading imports.
+
+        Raises:
+            ValueError: it could not be loaded.
+        """
+        for _ in self.stages():
+            pass
 
     def _load(self) -> None:
         self.stage = "loading the libraries"
-        from .. import miniature
+        self._describe()
+        self.described.set()
         from ..generation.settings import MINIATURE_DEFAULTS, SDXL_DEFAULTS, GenerationSettings, parse_lora
         from ..generation.sources import load_pipeline, resolve_sources
-        from ..relation_files import LORA_WEIGHT_NAME
         from .preview import Preview
 
         self.stage = "checking the sources"
-        small = self.base["model"] == "miniature"
         settings = GenerationSettings("a picture", **self.base)
-        settings.checked()
-        self.model_name = settings.as_record()["model"]
         resolved = resolve_sources(settings)
         self.stage = "loading the model"
         self.pipe = load_pipeline(resolved, needs_adapter=False)
         self.stage = "reading the LoRAs"
-        folder = miniature.path() if small else Path(self.base["model"])
-        own = sorted(file.parent.name for file in folder.glob(f"relation_loras/*/{LORA_WEIGHT_NAME}"))
-        for source, weight in [(name, None) for name in own] + [parse_lora(text) for text in self.loras]:
-            self._offer(source, weight)
-        if small:
-            self.examples = [(file.stem, file) for file in reversed(sorted((folder / "references").glob("*.png")))]
+        for text in self.loras:
+            self._offer(*parse_lora(text))
         side = self.pipe.default_sample_size
         height, width = (v * self.pipe.vae_scale_factor for v in ((side, side) if isinstance(side, int) else side))
-        self.defaults = {**(MINIATURE_DEFAULTS if small else SDXL_DEFAULTS), "height": height, "width": width}
+        self.defaults = {**(SDXL_DEFAULTS if self.base["model"] != "miniature" else MINIATURE_DEFAULTS),
+                         "height": height, "width": width}  # fmt: skip
         self.preview = Preview(self.pipe) if settings.offload == "none" else None
+
+    def _describe(self) -> None:
+        """What a page shows first: examples and the model's own LoRAs, from headers. It needs torch, diffusers not."""
+        from .. import miniature
+        from ..generation.settings import GenerationSettings
+        from ..relation_files import LORA_WEIGHT_NAME
+        from ..relation_regions import read_relation_metadata
+
+        small = self.base["model"] == "miniature"
+        settings = GenerationSettings("a picture", **self.base)
+        settings.checked()
+        self.model_name = settings.as_record()["model"]
+        folder = miniature.path() if small else Path(self.base["model"])
+        for file in sorted(folder.glob(f"relation_loras/*/{LORA_WEIGHT_NAME}")):
+            name, header = file.parent.name, read_relation_metadata(file)
+            self.offers[name] = Offer(name, name)
+            if header is not None:
+                self.offers[name] = Offer(name, name, header.scale, header.template, header.layout_prior)
+        if small:
+            self.examples = [(file.stem, file) for file in reversed(sorted((folder / "references").glob("*.png")))]
 
     def _offer(self, source: str, weight: float | None) -> None:
         """Loaded once, so that a LoRA that does not fit is told at the start; its header comes with it."""

@@ -4,7 +4,7 @@ import gradio as gr
 
 from .actions import Actions
 from .faults import note
-from .form import MAX_LORAS, NO_LORA, arranged, synced
+from .form import MAX_LORAS, NO_LORA, NUMBERS, arranged, synced
 from .page import Page, aspect
 from .places import MAX_OBJECTS, entry
 
@@ -26,21 +26,43 @@ def everything(page: Page) -> list:
 def _loading(app: gr.Blocks, page: Page, actions: Actions) -> None:
     studio = actions.studio
 
-    def begin():
-        while not studio.loaded.wait(0.3):
-            yield {page.stage: note(f"The model is being loaded: {studio.stage} …", "hint")}
-        if studio.fault is not None:
-            yield {page.stage: note(f"The model could not be loaded: {studio.fault}")}
-            return
-        form = actions.first_form()
-        updates = page.show(form, 2)
-        for lora, name in zip(page.loras, form.loras):
-            updates[lora] = gr.update(choices=[NO_LORA, *studio.offers], value=name)
-        buttons = {page.draw: gr.update(interactive=True), page.compare: gr.update(interactive=True)}
-        yield {**updates, **buttons, page.stage: "", page.filled: form.prompt}
+    def until(event):
+        def waiting():
+            while not event.wait(0.3):
+                yield note(f"The model is being loaded: {studio.stage} …", "hint")
+            if studio.fault is not None:
+                yield note(f"The model could not be loaded: {studio.fault}")
+            elif studio.loaded.is_set():
+                yield ""
 
-    outputs = [*everything(page), page.draw, page.compare, page.stage, page.filled]
-    app.load(begin, None, outputs, concurrency_limit=None, **QUIET)
+        return waiting
+
+    def offered(names):
+        return {lora: gr.update(choices=[NO_LORA, *studio.offers], value=name) for lora, name in zip(page.loras, names)}
+
+    def begin(data):
+        """The examples, where the visitor was not faster; drawing may be asked for while the model loads."""
+        if studio.fault is not None:
+            return {page.filled: ""}
+        buttons = {button: gr.update(interactive=True) for button in (page.draw, page.compare)}
+        if any(data.values()):
+            return {**offered([NO_LORA] * MAX_LORAS), **buttons}
+        form = actions.first_form()
+        return {**page.show(form, 2), **offered(form.loras), **buttons, page.filled: form.prompt}
+
+    def complete(data):
+        """What only the loaded model tells: the other LoRAs, and defaults where nothing has been set."""
+        numbers = {getattr(page, name): value for name, value in studio.defaults.items()}
+        found = {number: value for number, value in numbers.items() if data[number] is None}
+        return {**found, **offered([data[lora] for lora in page.loras])}
+
+    options = {"concurrency_limit": None, **QUIET}
+    numbers = {getattr(page, name) for name in NUMBERS}
+    described = app.load(until(studio.described), None, page.stage, **options)
+    outputs = [*everything(page), page.draw, page.compare, page.filled]
+    begun = described.then(begin, {*page.photos, *page.phrases, page.prompt}, outputs, **options)
+    loaded = begun.then(until(studio.loaded), None, page.stage, **options)
+    loaded.then(complete, {*numbers, *page.loras}, [*numbers, *page.loras], **options)
 
 
 def _objects(page: Page) -> None:
@@ -110,6 +132,7 @@ def resynced(places: list[dict], *values: str | None) -> list[dict] | dict:
 
 def _sentence(page: Page, actions: Actions) -> None:
     def hint(prompt, *phrases):
+        actions.studio.wait()
         from ..relation_layouts import missing_phrases
 
         lost = missing_phrases([phrase for phrase in phrases if (phrase or "").strip()], prompt or "")
@@ -157,6 +180,7 @@ def _sentence(page: Page, actions: Actions) -> None:
 
 def _places(page: Page, actions: Actions) -> None:
     def side_by_side(places):
+        actions.studio.wait()
         from ..relation_layouts import side_by_side as columns
 
         count = sum(place["present"] for place in places)

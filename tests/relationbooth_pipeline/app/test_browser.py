@@ -1,14 +1,5 @@
 """The page in a real Chromium, as a person uses it, from photos to a picture that comes back. Skipped without one."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,102 +7,15 @@ from PIL import Image
 from relationbooth_pipeline.sheets.png_settings import read_png_settings
 
 from .conftest import PHOTOS
-
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need `pip install playwright`")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-PATIENCE = 90_000  # milliseconds: a busy machine draws slowly
-SCREENSHOTS = os.environ.get("RELATIONBOOTH_SCREENSHOTS")  # folder to look at them afterwards
+from .visitor import Visitor, free_port, running
 
 
 @pytest.fixture(scope="module")
 def address():
     """`relationbooth app`, as a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = "from relationbooth_pipeline.commands.main import app; app()"
-    command = [sys.executable, "-c", code, "app", "--no-browser", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    found = f"http://127.0.0.1:{port}/"
-    try:
-        while True:
-            assert server.poll() is None, server.stdout.read().decode()
-            try:
-                urllib.request.urlopen(found, timeout=5)
-                break
-            except (urllib.error.URLError, TimeoutError):
-                continue
+    port = free_port()
+    with running(["-m", "relationbooth_pipeline.commands", "app", "--no-browser", "--port", str(port)], port) as found:
         yield found
-    finally:
-        server.terminate()
-        log = server.communicate(timeout=30)[0].decode()
-    assert "Traceback" not in log, log
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as play:
-        yield play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-
-
-class Visitor:
-    """A fresh page; what it asked for and complained about is checked at the end."""
-
-    def __init__(self, browser, address, **options):
-        self.context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}, **options})
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.complaints, self.hosts = [], set()
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda r: self.hosts.add(r.url.split("/")[2]) if r.url.startswith("http") else None)
-        self.page.goto(address)
-        self.page.wait_for_selector("#draw:not([disabled])")
-        self.page.wait_for_selector('.rb-box[data-i="1"]')
-        self.host = address.split("/")[2]
-
-    def look(self, name):
-        if SCREENSHOTS:
-            self.page.screenshot(path=f"{SCREENSHOTS}/{name}.png", full_page=True)
-
-    def point(self, x, y):
-        area = self.page.locator(".rb-board").bounding_box()
-        return area["x"] + x * area["width"], area["y"] + y * area["height"]
-
-    def drag(self, *points):
-        self.page.locator(".rb-board").scroll_into_view_if_needed()
-        self.page.mouse.move(*self.point(*points[0]))
-        self.page.mouse.down()
-        for point in points[1:]:
-            self.page.mouse.move(*self.point(*point), steps=4)
-        self.page.mouse.up()
-        self.page.wait_for_timeout(300)
-
-    def box(self, i):
-        """XYXY of a box in percent, as the screen reader is told."""
-        style = self.page.locator(f'.rb-box[data-i="{i}"]').evaluate(
-            "b => [b.style.left, b.style.top, b.style.width, b.style.height]"
-        )
-        left, top, width, height = (float(value.removesuffix("%")) for value in style)
-        return [left, top, left + width, top + height]
-
-    def draw(self):
-        self.page.click("#draw")
-        self.page.wait_for_selector("#status progress")
-        self.page.wait_for_selector("#status .rb-done")
-
-    def picture(self, tmp_path, name):
-        """The newest picture, downloaded through the page."""
-        with self.page.expect_download() as download:
-            self.page.locator("#files a[download], #files .download a, #files a").first.click()
-        download.value.save_as(tmp_path / name)
-        return tmp_path / name
-
-    def leave(self):
-        assert not self.complaints, self.complaints
-        assert self.hosts == {self.host}
-        self.context.close()
 
 
 def test_from_two_photos_to_a_picture_that_comes_back(browser, address, tmp_path):
