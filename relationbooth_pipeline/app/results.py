@@ -1,5 +1,6 @@
 """Finished pictures: kept with their settings, told as lines of Python, and read back."""
 
+import contextlib
 import secrets
 import shutil
 import time
@@ -114,3 +115,16 @@ class Results:
         if settings is None:
             raise ValueError("this picture carries no settings: take one that this page or `generate` wrote.")
         return settings_from(settings, ignored=NOT_SETTINGS)
+
+
+def forget(folder: Path, age: float) -> None:
+    """Remove the files in `folder` and below that are older than `age` seconds, and the folders that are then empty."""
+    last = time.time() - age
+    for path in sorted(folder.rglob("*"), reverse=True):  # what a folder holds comes before it
+        with contextlib.suppress(FileNotFoundError):  # somebody else's cleaning was faster
+            if path.lstat().st_ctime > last:
+                continue
+            if not path.is_dir():
+                path.unlink()
+            elif not any(path.iterdir()):
+                path.rmdir()

@@ -95,7 +95,7 @@ def build(studio: Studio, served: Path, kept: Path | None = None, shared: bool =
     from .wiring import wire_form
 
     actions = Actions(studio, Results(studio, served, kept, shared))
-    with gr.Blocks(title="RelationBooth", analytics_enabled=False, delete_cache=UPLOAD_AGE) as app:
+    with gr.Blocks(title="RelationBooth", analytics_enabled=False) as app:
         page = lay_out()
         wire_form(app, page, actions)
         wire_drawing(page, actions)
@@ -132,11 +132,20 @@ def serve(
         try:
             on_open(address)
             studio.load()
-            (stop or threading.Event()).wait()
+            forgetting(Path(served), stop or threading.Event())
         except KeyboardInterrupt:
             pass
         finally:
             app.close(verbose=False)
+
+
+def forgetting(folder: Path, stop: threading.Event) -> None:
+    """Let files leave with age until `stop` is set. Gradio's own deletion passes over the sheets of downloads."""
+    from .results import forget
+
+    pause, age = UPLOAD_AGE
+    while not stop.wait(pause):
+        forget(folder, age)
 
 
 def launch(

@@ -1,19 +1,20 @@
-"""The page for other addresses: a password before anything, and files that leave with age."""
+"""The page for other addresses: a password before anything, and every file of a visit leaves with age."""
 
 import json
 import os
+import threading
 import time
 
 import pytest
 
 from relationbooth_pipeline.app import server
+from relationbooth_pipeline.app.results import forget
 
 from .conftest import PHOTOS
 from .test_attacks import ask, upload
 from .visitor import Visitor
 
 PASSWORD = "eight words of it"
-AGE = 6  # seconds, in place of a day
 
 
 @pytest.fixture(scope="module")
@@ -22,22 +23,23 @@ def served(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(studio, served):
-    """As `--host 0.0.0.0 --password …` serves it, with files that age in seconds."""
+def app(studio, served):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server, "UPLOAD_AGE", (1, AGE))
         patch.setitem(os.environ, "GRADIO_TEMP_DIR", str(served))
-        app = server.build(studio, served, shared=False)
-        found = server.launch(app, "0.0.0.0", None, PASSWORD)
-        try:
-            yield found.replace("0.0.0.0", "127.0.0.1")
-        finally:
-            app.close(verbose=False)
+        found = server.build(studio, served, shared=False)
+        yield found
+        found.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def address(app):
+    """As `--host 0.0.0.0 --password …` serves it."""
+    return server.launch(app, "0.0.0.0", None, PASSWORD).replace("0.0.0.0", "127.0.0.1")
 
 
 def test_nothing_is_reached_before_the_password(address):
     for path in ("/config", "/gradio_api/info", "/gradio_api/file=" + PHOTOS[0],
-                 "/gradio_api/queue/data?session_hash=a", "/gradio_api/heartbeat/a"):  # fmt: skip
+                 "/gradio_api/queue/data?session_hash=a"):  # fmt: skip
         assert ask(address, path)[0] in (401, 404), path
     body = json.dumps({"data": [[], {"prompt": "a cat", "steps": 1}]}).encode()
     for path in ("/gradio_api/call/draw", "/gradio_api/queue/join", "/gradio_api/run/draw"):
@@ -50,15 +52,15 @@ def test_nothing_is_reached_before_the_password(address):
 def test_a_password_opens_the_page_and_files_leave_with_age(browser, address, served):
     visitor = Visitor(browser, address, enter=False)
     page = visitor.page
-    page.get_by_label("username").fill("relationbooth")
-    page.get_by_label("password").fill("eight wrong words")
-    page.get_by_role("button", name="Login").click()
-    page.get_by_text("Incorrect Credentials").wait_for()
-    assert page.locator("#draw").count() == 0
-    assert all("40" in complaint for complaint in visitor.complaints)  # the browser tells the refusal itself
-    visitor.complaints.clear()
-    page.get_by_label("password").fill(PASSWORD)
-    page.get_by_role("button", name="Login").click()
+    for password in ("eight wrong words", PASSWORD):
+        page.get_by_label("username").fill("relationbooth")
+        page.get_by_label("password").fill(password)
+        page.get_by_role("button", name="Login").click()
+        if password != PASSWORD:
+            page.get_by_text("Incorrect Credentials").wait_for()
+            assert page.locator("#draw").count() == 0
+            assert all("status of 4" in told for told in visitor.complaints)  # the browser tells the refusal itself
+            visitor.complaints.clear()
     visitor.begin()
     page.click("#photo0 button[aria-label='Remove Image']")
     page.wait_for_selector('.rb-chip[data-i="0"]', state="detached")
@@ -72,8 +74,25 @@ def test_a_password_opens_the_page_and_files_leave_with_age(browser, address, se
     assert "cat.png" in names and any(name.startswith("relationbooth-") for name in names)
     picture = page.locator("#gallery img").first.get_attribute("src").replace(address.rstrip("/"), "")
     assert ask(address, picture)[0] == 401  # the picture's address alone opens nothing
-    last = time.monotonic() + 4 * AGE
-    while (left := [path for path in served.rglob("*") if path.is_file()]) and time.monotonic() < last:
-        time.sleep(0.5)
-    assert left == []
     visitor.leave()
+    forget(served, age=3600)
+    assert names <= {path.name for path in served.rglob("*.png")}
+    forget(served, age=0)
+    assert [path for path in served.rglob("*") if path.is_file()] == []
+
+
+def test_forgetting_goes_on_until_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "UPLOAD_AGE", (0.05, 1.0))
+    (tmp_path / "upload").mkdir()
+    (tmp_path / "upload" / "cat.png").write_bytes(b"x")
+    stop = threading.Event()
+    thread = threading.Thread(target=server.forgetting, args=(tmp_path, stop))
+    thread.start()
+    stop.wait(0.4)
+    assert (tmp_path / "upload" / "cat.png").is_file()  # not of age yet
+    last = time.monotonic() + 30
+    while list(tmp_path.iterdir()) and time.monotonic() < last:
+        stop.wait(0.1)
+    stop.set()
+    thread.join(10)
+    assert not list(tmp_path.iterdir()) and not thread.is_alive()
