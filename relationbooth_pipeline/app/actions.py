@@ -18,6 +18,7 @@ from .studio import Studio
 if TYPE_CHECKING:
     from ..generation.settings import GenerationSettings
 
+BETWEEN_STEPS = 0.25  # seconds: telling the page of one step costs as much time as half a step of the miniature
 MAX_HISTORY = 60  # pictures of one session; older ones leave the page
 
 
@@ -86,7 +87,7 @@ class Actions:
         try:
             for stage in self.studio.stages():
                 yield {"status": note(f"Waiting for the model: {stage} …", "hint")}
-            began = time.monotonic()
+            began, told_at = time.monotonic(), 0.0
             for name, value in self.studio.defaults.items():
                 if getattr(form, name) is None:
                     setattr(form, name, value)
@@ -98,7 +99,9 @@ class Actions:
             drawn, warnings = [], []
             for event in draw(self.studio, asked, images):
                 if isinstance(event, Step):
-                    yield {"status": progress(event)}
+                    if time.monotonic() - told_at >= BETWEEN_STEPS:
+                        yield {"status": progress(event)}
+                        told_at = time.monotonic()
                     continue
                 drawn.append(event)
                 warnings = event.generation.warnings

@@ -12,6 +12,7 @@ from relationbooth_pipeline.app.form import Form, arranged, synced
 from relationbooth_pipeline.app.places import MAX_OBJECTS, Places, entry
 from relationbooth_pipeline.app.python_lines import python_lines
 from relationbooth_pipeline.app.results import Results
+from relationbooth_pipeline.app.studio import Studio
 
 from .conftest import PHOTOS
 
@@ -154,3 +155,27 @@ def test_a_form_without_photos_draws_the_sentence(actions):
     )
     told = last(actions.draw(empty, []))
     assert told["history"][0]["settings"]["image"] == []
+
+
+def test_the_page_begins_and_drawing_waits_while_the_model_loads(studio, tmp_path):
+    early = Studio()
+    early._describe()
+    actions = Actions(early, Results(early, tmp_path / "served"))
+    begun = actions.first_form()
+    assert begun.loras[0] == "shaking_hands" and begun.places[0]["box"] is not None and begun.steps is None
+    begun.steps, begun.strengths = 2, [1.0, 0.5, 1, 1, 1, 1]
+    events = actions.draw(begun, [])
+    assert [next(events)["status"] for _ in range(2)][1] == note("Waiting for the model: starting …", "hint")
+    early.pipe, early.preview, early.defaults = studio.pipe, studio.preview, studio.defaults
+    early.loaded.set()
+    settings = last(events)["history"][0]["settings"]
+    assert settings["image_prompt_scale"] == [1.0, 0.5] and settings["height"] == studio.defaults["height"]
+
+
+def test_a_model_that_cannot_be_loaded_is_told_and_draws_nothing(tmp_path):
+    failed = Studio(model=str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="none"):
+        failed.load()
+    with pytest.raises(ValueError, match="the model could not be loaded: "):
+        failed.wait()
+    assert failed.described.is_set() and failed.stage == "failed"
