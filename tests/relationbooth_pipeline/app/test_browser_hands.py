@@ -56,9 +56,11 @@ def test_a_phone_in_the_dark_draws_paints_and_gets_its_place_back(browser, addre
     boxed = visitor.picture(tmp_path, "boxed.png")
 
     page.tap('.rb-tool[data-tool="paint"]')
+    page.wait_for_selector('.rb-tool[data-tool="paint"][aria-pressed=true]')
     visitor.touch((0.1, 0.3), (0.8, 0.3))  # a quick hand: two points, one line
     assert painted(page, 0) == pytest.approx(64 * 0.7 * 8 + 50, abs=40) and painted(page, 1) == 0
     page.tap('.rb-tool[data-tool="erase"]')
+    page.wait_for_selector('.rb-tool[data-tool="erase"][aria-pressed=true]')
     visitor.touch((0.6, 0.3), (0.9, 0.3))
     visitor.look("phone_painted")
     visitor.draw()
