@@ -37,6 +37,16 @@ def painted(page, i):
     return page.locator(f'.rb-mask[data-i="{i}"]').evaluate(count)
 
 
+def choose(page, tool):
+    """Tap a tool until it is chosen: a tap is lost while the canvas is being drawn anew after a gesture."""
+    for _ in range(10):
+        page.tap(f'.rb-tool[data-tool="{tool}"]')
+        page.wait_for_timeout(300)
+        if page.get_attribute(f'.rb-tool[data-tool="{tool}"]', "aria-pressed") == "true":
+            return
+    raise AssertionError(f"the tool {tool} cannot be chosen")
+
+
 def test_a_phone_in_the_dark_draws_paints_and_gets_its_place_back(browser, address, tmp_path):
     visitor = Visitor(browser, address, **PHONE)
     page = visitor.page
@@ -55,12 +65,10 @@ def test_a_phone_in_the_dark_draws_paints_and_gets_its_place_back(browser, addre
     visitor.draw()
     boxed = visitor.picture(tmp_path, "boxed.png")
 
-    page.tap('.rb-tool[data-tool="paint"]')
-    page.wait_for_selector('.rb-tool[data-tool="paint"][aria-pressed=true]')
+    choose(page, "paint")
     visitor.touch((0.1, 0.3), (0.8, 0.3))  # a quick hand: two points, one line
     assert painted(page, 0) == pytest.approx(64 * 0.7 * 8 + 50, abs=40) and painted(page, 1) == 0
-    page.tap('.rb-tool[data-tool="erase"]')
-    page.wait_for_selector('.rb-tool[data-tool="erase"][aria-pressed=true]')
+    choose(page, "erase")
     visitor.touch((0.6, 0.3), (0.9, 0.3))
     visitor.look("phone_painted")
     visitor.draw()
