@@ -51,9 +51,19 @@ def measure(pose: str, count: int, choices: dict[str, Choice | None], folder: Pa
     Args:
         choices: by role, see `choose_all`. folder: a new or empty one, for pictures and records.
     """
-    # one in eight pairs shares its species: no phrase tells them apart
-    write_triplets(folder / "exact", pose, 2 * count + 8, seed)
-    exact = [t for t in read_triplets(folder / "exact") if len(set(t.phrases)) == len(t.phrases)][:count]
+    exact = distinct_triplets(pose, count, folder / "exact", seed)
+    work = annotated(exact, choices, folder)
+    return compared(exact, work)
+
+
+def distinct_triplets(pose: str, count: int, folder: Path, seed: int = 0) -> list[Triplet]:
+    """Exactly annotated ones; one in eight pairs shares its species, and no phrase would tell those apart."""
+    write_triplets(folder, pose, 2 * count + 8, seed)
+    return [t for t in read_triplets(folder) if len(set(t.phrases)) == len(t.phrases)][:count]
+
+
+def annotated(exact: list[Triplet], choices: dict[str, Choice | None], folder: Path) -> WorkFolder:
+    """The work folder `folder`/work of the same pictures, without their annotations, after all stages."""
     rows = [("target", "objects", "phrases", "predicate", "prompt")]
     for t in exact:
         objects = ";".join(str(file.resolve()) for file in t.image_prompts)
@@ -63,7 +73,7 @@ def measure(pose: str, count: int, choices: dict[str, Choice | None], folder: Pa
     work = WorkFolder(folder / "work")
     keep_pictures(work, read_pictures(folder / "pictures.csv"))
     annotate(work, choices, Thresholds())
-    return compared(exact, work)
+    return work
 
 
 def compared(exact: list[Triplet], work: WorkFolder) -> Quality:
