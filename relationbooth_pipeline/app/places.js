@@ -125,23 +125,38 @@ function release() {
 element.addEventListener('pointerup', release);
 element.addEventListener('pointercancel', release);
 
-element.addEventListener('click', event => {
-  const chip = event.target.closest('.rb-chip'), button = event.target.closest('.rb-tool');
-  if (button?.dataset.tool === 'clear') {
+// Tools and chips. A drawing of the template replaces the buttons, and a tap that began on an old one has no click: so a
+// pointer acts when it leaves the same button that it pressed, by name, and clicks count from keyboards and aids alone.
+let pressed = null;
+const buttonName = node => node && (node.dataset.tool ?? `chip ${node.dataset.i}`);
+const buttonOf = node => node?.closest('.rb-tool, .rb-chip');
+
+function press(button, byKeyboard) {
+  if (button.dataset.tool === 'clear') {
     const list = entries();
     if (list[selected]) Object.assign(list[selected], {box: null, mask: null});
-    commit(list);
-  } else if (button) {
-    tool = button.dataset.tool;
-    refresh();
+    return commit(list);
   }
-  if (!chip) return;
-  const i = +chip.dataset.i, list = entries();
+  if (button.dataset.tool) {
+    tool = button.dataset.tool;
+    return refresh();
+  }
+  const i = +button.dataset.i, list = entries();
   select(i);
-  if (event.detail === 0 && !list[i].box) {  // pressed by keyboard: a box to move and resize with the arrow keys
+  if (byKeyboard && !list[i].box) {  // a box to move and resize with the arrow keys
     list[i].box = [0.3, 0.3, 0.7, 0.7];
     commit(list, i);
   } else boxOf(i)?.focus();
+}
+element.addEventListener('pointerdown', event => { pressed = buttonName(buttonOf(event.target)); });
+element.addEventListener('pointerup', event => {
+  const button = buttonOf(document.elementFromPoint(event.clientX, event.clientY));
+  if (button && element.contains(button) && buttonName(button) === pressed) press(button, false);
+  pressed = null;
+});
+element.addEventListener('click', event => {
+  const button = buttonOf(event.target);
+  if (button && event.detail === 0) press(button, true);
 });
 
 element.addEventListener('keydown', event => {
