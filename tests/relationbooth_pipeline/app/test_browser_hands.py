@@ -99,8 +99,10 @@ def test_photos_from_camera_and_clipboard(browser, address):
         page.wait_for_selector(f'.rb-chip[data-i="{i}"]', state="detached")
     page.click("#photo0 button[aria-label='Capture from camera']")
     page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#photo0 video')?.videoWidth > 0")  # there is something to capture
     page.click("#photo0 button[aria-label='capture photo']")
     page.wait_for_selector('.rb-chip[data-i="0"]')
+    page.bring_to_front()  # only a page in front may write to the clipboard
     page.evaluate(
         """async data => {
             const image = await (await fetch('data:image/png;base64,' + data)).blob();
