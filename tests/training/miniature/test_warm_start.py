@@ -18,7 +18,9 @@ from training.miniature.world.proportions import EDITIONS
 
 
 def test_a_larger_vocabulary_reads_old_sentences_as_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(words, "world_words", lambda: ("somersaulting", "bear", "hugging", "red", "is", "cat", "a"))
+    monkeypatch.setattr(
+        words, "world_words", lambda edition: ("somersaulting", "bear", "hugging", "red", "is", "cat", "a")
+    )
     tokenizer = words.write_tokenizer(tmp_path)
     models = build_text_encoders(len(tokenizer))
     warm_start.start_text_encoders(models, tokenizer, miniature.path())
@@ -39,7 +41,7 @@ def test_a_vocabulary_grows_in_place(tmp_path, monkeypatch):
         shutil.copytree(miniature.path() / name, tmp_path / name)
     (tmp_path / "checkpoint.pt").touch()
     grown = (*words.world_words(), "somersaulting")
-    monkeypatch.setattr(words, "world_words", lambda: grown)
+    monkeypatch.setattr(words, "world_words", lambda edition: grown)
     grow_vocabulary(tmp_path)
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "tokenizer")
     assert len(words.tokenize(tokenizer, ["a somersaulting cat"])[0].unique()) == 5, "three words, a start and an end"
