@@ -60,7 +60,7 @@ def test_each_is_refused_by_its_rule_alone(example, tower):
 
 def test_the_page_s_picture_is_drawn_from_them(tmp_path):
     main([str(tmp_path / "sheet.png")])
-    kept = Path(__file__).parents[3] / "docs" / "images" / "triplets.png"
+    kept = Path(__file__).parents[4] / "docs" / "images" / "triplets.png"
     assert kept.stat().st_size < 150_000
     drawn, shown = (np.asarray(Image.open(file).convert("RGB"), dtype=int) for file in (tmp_path / "sheet.png", kept))
     assert drawn.shape == shown.shape and np.abs(drawn - shown).mean() < 1
