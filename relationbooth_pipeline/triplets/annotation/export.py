@@ -17,7 +17,7 @@ from ..triplet import KEYPOINT_ORDERS, Triplet
 from ..writing import write_metadata
 from .annotate import STAGES, refusals
 from .decisions import Decision, read_decisions
-from .find import ReadsBoxes
+from .segment import Segment
 from .thresholds import FILE
 
 PROVENANCE = "provenance.jsonl"
@@ -79,7 +79,7 @@ def export(work: WorkFolder, folder: str | Path, options: ExportOptions) -> Card
         generator_licences=options.generator_licences,
         people=options.people,
     )
-    faults, triplets, places = [], [], ReadsBoxes(work)
+    faults, triplets, places = [], [], Segment(work)
     for candidate in chosen:
         try:
             decision = decisions.get(candidate.id, Decision(candidate.id))

@@ -1,6 +1,7 @@
 """A stage: what it reads of a candidate, what it writes, and the one model that it needs meanwhile."""
 
 import gc
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
@@ -15,7 +16,7 @@ A = TypeVar("A", bound=Annotator)
 Told = Callable[[str, int, int], None]  # (stage, done, of how many)
 
 
-class Stage(Generic[A]):
+class Stage(ABC, Generic[A]):
     """Writes one record for each candidate; a record made of the same inputs is not made again.
 
     Attributes:
@@ -35,9 +36,9 @@ class Stage(Generic[A]):
         """What else the record depends on, JSON-ready."""
         return None
 
+    @abstractmethod
     def record(self, candidate: Candidate) -> dict:
         """What the stage finds; its `inputs` and the `annotator` that found it are added."""
-        raise NotImplementedError
 
     def inputs(self, candidate: Candidate) -> str:
         """Digest of all that the record is made of."""

@@ -1,5 +1,6 @@
 """What an annotator is: boxes, masks, keypoints, captions, judgements or features of pictures; one class for each."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
@@ -10,7 +11,7 @@ from PIL import Image
 Box = tuple[float, float, float, float]  # XYXY in [0, 1]
 
 
-class Annotator:
+class Annotator(ABC):
     """A model that reads pictures. Loaded for one stage, then freed.
 
     Attributes:
@@ -19,24 +20,24 @@ class Annotator:
 
     checkpoint: str
 
-    def free(self) -> None:
+    def free(self) -> None:  # noqa: B027 - whoever holds nothing leaves it out
         """Let the weights go."""
 
 
 class BoxFinder(Annotator):
     """Where a phrase's object is."""
 
+    @abstractmethod
     def find(self, image: Image.Image, phrase: str) -> list[tuple[Box, float]]:
         """(box, score) of every object of that phrase, best first, without near copies."""
-        raise NotImplementedError
 
 
 class Segmenter(Annotator):
     """Which pixels are an object's."""
 
+    @abstractmethod
     def segment(self, image: Image.Image, box: Box, phrase: str) -> torch.Tensor:
         """bool (H, W) of the picture's size."""
-        raise NotImplementedError
 
     def segment_all(self, image: Image.Image, boxes: Sequence[Box], phrases: Sequence[str]) -> list[torch.Tensor]:
         """Of several objects of one picture; override it where they take one pass."""
@@ -52,9 +53,9 @@ class KeypointFinder(Annotator):
 
     keypoint_order: str
 
+    @abstractmethod
     def keypoints(self, image: Image.Image, box: Box, phrase: str) -> torch.Tensor:
         """(17, 3): x, y in units of the picture's sides (perhaps outside [0, 1]), and a score."""
-        raise NotImplementedError
 
     def keypoints_all(self, image: Image.Image, boxes: Sequence[Box], phrases: Sequence[str]) -> list[torch.Tensor]:
         """As `Segmenter.segment_all`."""
@@ -64,25 +65,25 @@ class KeypointFinder(Annotator):
 class Captioner(Annotator):
     """A picture in a sentence."""
 
+    @abstractmethod
     def caption(self, image: Image.Image, phrases: Sequence[str], predicate: str) -> str:
         """A sentence that should hold phrases and predicate word by word; the stage checks it."""
-        raise NotImplementedError
 
 
 class RelationJudge(Annotator):
     """Whether a relation happens."""
 
+    @abstractmethod
     def probability(self, image: Image.Image, phrases: Sequence[str], predicate: str) -> float:
         """P(Yes) in [0, 1]."""
-        raise NotImplementedError
 
 
 class Likeness(Annotator):
     """Features that are alike for pictures of the same individual."""
 
+    @abstractmethod
     def features(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """float (B, D); compared by their cosine."""
-        raise NotImplementedError
 
 
 ROLES = {

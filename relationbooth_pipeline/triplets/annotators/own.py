@@ -11,7 +11,7 @@ def choose_own(name: str, role: type[Annotator], device: str, known: str) -> Cho
     Its class attribute `checkpoint` says which weights it has; without one its name does.
 
     Raises:
-        ValueError: no such module or class, or it is not a subclass of the role.
+        ValueError: no such module or class, it is not a subclass of the role, or lacks its methods.
     """
     module, _, attribute = name.partition(":")
     try:
@@ -25,5 +25,7 @@ def choose_own(name: str, role: type[Annotator], device: str, known: str) -> Cho
         raise ValueError(
             f"`{name}` must be a subclass of relationbooth_pipeline.triplets.annotators.{role.__name__}, got {found!r}."
         )
+    if missing := sorted(found.__abstractmethods__):  # else it would fail when its stage begins
+        raise ValueError(f"`{name}` lacks {', '.join(missing)} of {role.__name__}. Write what is missing.")
     order = getattr(found, "keypoint_order", None)
     return Choice(name, getattr(found, "checkpoint", name), lambda: found(device=device), keypoint_order=order)

@@ -66,4 +66,6 @@ def named_generator(
         raise ValueError(f"`--generator` {name!r} is none that is known here ({error}). Known are {known}.") from error
     if not (isinstance(found, type) and issubclass(found, Generator)):
         raise ValueError(f"`{name}` must be a subclass of relationbooth_pipeline.triplets.generators.Generator.")
+    if missing := sorted(found.__abstractmethods__):
+        raise ValueError(f"`{name}` lacks {', '.join(missing)} of Generator. Write what is missing.")
     return found(**(options or {}))

@@ -1,5 +1,6 @@
 """What a generator is: pictures for sentences, and for sentences about a picture; and how a request may end instead."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -81,7 +82,7 @@ class Halt(Undrawn):
     """Nobody need ask further: no money left, no access, no such model."""
 
 
-class Generator:
+class Generator(ABC):
     """Draws pictures. What it needs is checked when it is made; its weights load with the first picture.
 
     Attributes:
@@ -101,20 +102,20 @@ class Generator:
     default_size: tuple[int, int] = (1024, 1024)
     same_templates: tuple[str, ...] = ("The photo of the same {0}, alone and whole, in another pose,",)
 
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Everything that decides a picture beside the request, JSON-ready, without keys and this machine's paths."""
-        raise NotImplementedError
 
-    def check(self, prompts: Sequence[str]) -> None:
+    def check(self, prompts: Sequence[str]) -> None:  # noqa: B027 - whoever draws anything leaves it out
         """Raise a ValueError for what this generator cannot do, before anything loads or is sent."""
 
+    @abstractmethod
     def draw(self, requests: Sequence[Request]) -> list[Drawn | Undrawn]:
         """A picture, or why there is none, for each request.
 
         Args:
             requests: up to `batch_size`, either all with images or all without.
         """
-        raise NotImplementedError
 
-    def free(self) -> None:
+    def free(self) -> None:  # noqa: B027 - whoever holds nothing leaves it out
         """Let the weights go; the next picture loads them again."""

@@ -9,7 +9,7 @@ from functools import cache
 
 from ...relation_layouts import missing_phrases
 from ..annotation.decisions import DECISIONS, Decision, decision_of, read_decisions
-from ..annotation.find import ReadsBoxes
+from ..annotation.segment import Segment
 from ..engine.candidates import Candidate
 from ..engine.work_folder import WorkFolder
 
@@ -76,7 +76,7 @@ class Desk:
 
     def _shown(self, candidate: Candidate, decision: Decision) -> dict:
         records = {stage: self.work.record(stage, candidate.id) for stage in ("segment", "filter", "caption")}
-        boxes = json.loads(json.dumps(ReadsBoxes(self.work).boxes(candidate)))  # tuples → lists
+        boxes = json.loads(json.dumps(Segment(self.work).boxes(candidate)))  # tuples → lists
         cut = records["segment"]["boxes"]["target"]
         masks, points = records["segment"]["target"], records["filter"]["keypoints"]
         if cut != boxes["target"] and cut[::-1] == boxes["target"]:  # exchanged since: they only change places

@@ -83,6 +83,7 @@ def test_the_likeliest_tokens_are_the_caption(names):
         ("masks", "no.such.module:Thing", "is no annotator that is known here .*Known are `sam:MODEL`, `sam2:MODEL`"),
         ("masks", "torch:Nothing", "has no attribute 'Nothing'"),
         ("masks", "torch:Tensor", "must be a subclass of relationbooth_pipeline.triplets.annotators.Segmenter"),
+        ("masks", "relationbooth_pipeline.triplets.annotators:Segmenter", "lacks segment of Segmenter"),
         ("boxes", "owlv2:{sam}", "`owlv2` needs a model of kind owlv2, but .* is sam"),
         ("boxes", "grounding-dino:{owl}", "needs a model of kind grounding-dino or mm-grounding-dino, but .* is owlv2"),
         ("masks", "sam:{vitpose}", "`sam` needs a model of kind sam, but .* is vitpose"),

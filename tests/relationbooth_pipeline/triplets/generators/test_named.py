@@ -17,6 +17,12 @@ class Painter(Generator):
     def __init__(self, colour="red"):
         self.model, self.colour = "painter", colour
 
+    def settings(self):
+        return {"colour": self.colour}
+
+    def draw(self, requests):
+        return []
+
 
 def test_a_name_is_a_known_kind_or_a_class():
     painter = named_generator(f"{__name__}:Painter", {"colour": "blue"})
@@ -28,6 +34,8 @@ def test_a_name_is_a_known_kind_or_a_class():
         named_generator("no_such_module:Class")
     with pytest.raises(ValueError, match="must be a subclass of"):
         named_generator("pathlib:Path")
+    with pytest.raises(ValueError, match="lacks draw, settings of Generator"):
+        named_generator("relationbooth_pipeline.triplets.generators:Generator")
 
 
 @NEEDS_OPENAI
