@@ -67,9 +67,9 @@ def wait_for_all() -> None:
     import torch.distributed as distributed
 
     if not distributed.is_initialized():
-        # days: a process may have a large picture left when the others are done
-        distributed.init_process_group("gloo", timeout=timedelta(days=7))
-    distributed.barrier()
+        distributed.init_process_group("gloo")
+    # days: a process may have a large picture left when the others are done
+    distributed.barrier(distributed.new_group(timeout=timedelta(days=7)))
 
 
 def run_here(items: Sequence, worker: Callable[[Any], Any], share: Share) -> Iterator[tuple[Any, Any]]:

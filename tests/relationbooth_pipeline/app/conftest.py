@@ -12,8 +12,6 @@ from relationbooth_pipeline import miniature
 from relationbooth_pipeline.app.server import build, launch
 from relationbooth_pipeline.app.studio import Studio
 
-from .visitor import ARGUMENTS, CHROMIUM
-
 REFERENCES = miniature.path() / "references"
 PHOTOS = [str(REFERENCES / "cat.png"), str(REFERENCES / "bear.png")]
 REQUEST = {
@@ -49,13 +47,3 @@ def client(address):
     from gradio_client import Client
 
     return Client(address, verbose=False)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """A Chromium with a camera; skipped where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need `pip install playwright`")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    with playwright.sync_playwright() as play:
-        yield play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,9 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# A camera that shows a moving pattern, and a person who allows it.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 PATIENCE = 90_000  # milliseconds: a busy machine draws slowly
 SCREENSHOTS = os.environ.get("RELATIONBOOTH_SCREENSHOTS")  # folder to look at them afterwards
 

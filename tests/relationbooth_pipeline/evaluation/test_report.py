@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import threading
 import urllib.error
@@ -17,8 +16,6 @@ from relationbooth_pipeline.evaluation.report.ballot import Ballot
 
 from .tiny_bench import pair, single, write_bench
 from .tiny_run import finished, run_options
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -53,10 +50,9 @@ def test_the_page_holds_everything_and_asks_for_nothing(run):
     assert "### two objects, 2 cases" in markdown and "100·cos (relationbench)" in markdown
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a browser")
-def test_a_browser_shows_every_case_with_its_pictures(run, tmp_path):
+def test_a_browser_shows_every_case_with_its_pictures(run, chromium, tmp_path):
     finish(run, None, True)
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--virtual-time-budget=5000", "--dump-dom", (run.root / "report.html").as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     shown = re.sub(r'<script type="application/json".*?</script>', "", shown, flags=re.S)

@@ -2,8 +2,8 @@
 
 import json
 import os
-import shutil
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,9 +12,6 @@ from relationbooth_pipeline.triplets.review import Desk, review_server
 
 from ..annotation.drawn import LEFT, RIGHT, annotated, save_pictures
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need `pip install playwright`")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 SCREENSHOTS = os.environ.get("RELATIONBOOTH_SCREENSHOTS")  # folder to look at them afterwards
 
 
@@ -24,21 +21,31 @@ def work(tmp_path):
     return annotated(tmp_path / "work", pictures, prompt="a cat is hugging a <b>dog</b>, so is a dog")
 
 
-@pytest.fixture
-def page(work):
-    with review_server(Desk(work)) as server, playwright.sync_playwright() as play:
+@contextmanager
+def opened(browser, work, **options):
+    """The page of a folder's review; what it complained about is checked at the end."""
+    with review_server(Desk(work)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        found = browser.new_page(viewport={"width": 1300, "height": 950})
-        address, complaints = f"http://127.0.0.1:{server.server_address[1]}/", []
-        found.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        found.on("pageerror", lambda error: complaints.append(str(error)))
-        found.on("request", lambda r: complaints.append(r.url) if not r.url.startswith((address, "data:")) else None)
-        found.goto(address)
-        found.wait_for_selector("#title:has-text('hug')")
+        context = browser.new_context(**options)
+        try:
+            page = context.new_page()
+            address, complaints = f"http://127.0.0.1:{server.server_address[1]}/", []
+            page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith((address, "data:")) else None)
+            page.goto(address)
+            page.wait_for_selector("#title:has-text('hug')")
+            yield page
+        finally:
+            context.close()
+            server.shutdown()
+    assert [text for text in complaints if "400 (Bad Request)" not in text] == []  # a refusal is told as such
+
+
+@pytest.fixture
+def page(browser, work):
+    with opened(browser, work, viewport={"width": 1300, "height": 950}) as found:
         yield found
-        server.shutdown()
-        assert [text for text in complaints if "400 (Bad Request)" not in text] == []  # a refusal is told as such
 
 
 def look(page, name):
@@ -103,13 +110,7 @@ def test_a_person_looks_mends_and_decides(page, work):
     page.wait_for_selector("#counts:has-text('2 accepted, 1 rejected, 0 undecided')")
 
 
-def test_it_fits_a_phone_and_the_dark(work):
-    with review_server(Desk(work)) as server, playwright.sync_playwright() as play:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
-        page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
-        page.wait_for_selector("#title:has-text('hug')")
+def test_it_fits_a_phone_and_the_dark(browser, work):
+    with opened(browser, work, viewport={"width": 390, "height": 800}, color_scheme="dark") as page:
         look(page, "review_phone")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        server.shutdown()
