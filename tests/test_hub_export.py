@@ -1,7 +1,5 @@
 """The exported folder is complete: it loads where our package is not installed."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from hub_cards.publish import export, main, upload
+from tests.forked import NO_HUB, parent_of
 from tests.relationbooth_pipeline.whole.test_pipeline_call import BOXES, TWO, generate
 from tests.tiny import tiny_pipeline
 
@@ -87,9 +86,9 @@ def run_without_our_package(folder: Path, custom: str, cwd: Path) -> torch.Tenso
     hide = "import sys; sys.modules['relationbooth_pipeline'] = None\n"
     environment = {"PATH": "", "HF_MODULES_CACHE": str(modules), "HOME": str(cwd), "HF_HUB_OFFLINE": "1"}
     program = PROGRAM.replace("# hub door", FAKE_HUB if custom == "hub" else "")
-    arguments = [sys.executable, "-c", hide + program, str(folder), str(result), custom]
-    done = subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    arguments = ["-c", hide + program, str(folder), str(result), custom]
+    process = parent_of(*NO_HUB).start(arguments, environment, cwd)
+    assert process.wait() == 0, process.output()[-3000:]
     return torch.load(result, weights_only=True)
 
 

@@ -1,15 +1,13 @@
 """The miniature on a Hub of this machine, published as people publish, and clients as processes of their own."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forked import NO_HUB, ROOT, parent_of
 from tests.hub.local_hub import LocalHub
 
-ROOT = Path(__file__).parents[2]
 NAME = "org/relationbooth-miniature"
 
 
@@ -26,10 +24,10 @@ def client(hub):
     def run(code: str, home: Path, *arguments, fails: bool = False, **environment) -> str:
         known = {name: os.environ[name] for name in ("PATH", "OMP_NUM_THREADS", "HOME") if name in os.environ}
         known |= hub.environment(home) | {"PYTHONPATH": str(ROOT)} | environment
-        command = [sys.executable, "-c", code, *map(str, arguments)]
-        done = subprocess.run(command, cwd=home, env=known, capture_output=True, text=True, timeout=600)
-        assert (done.returncode != 0) == fails, done.stdout[-2000:] + done.stderr[-4000:]
-        return done.stdout + (done.stderr if fails else "")
+        process = parent_of(*NO_HUB).start(["-c", code, *map(str, arguments)], known, cwd=home)
+        status = process.wait(600)
+        assert (status != 0) == fails, process.output()[-6000:]
+        return process.output() if fails else process.stdout()
 
     return run
 

@@ -55,10 +55,16 @@ print(json.dumps(told))
 AGAIN = (
     START
     + """
+from urllib.request import urlopen
 from huggingface_hub import snapshot_download
-source = snapshot_download(name) if sys.argv[3] == "snapshot" else name
-pipe = DiffusionPipeline.from_pretrained(source, trust_remote_code=True)
-print(json.dumps(draw(pipe).sum().item()))
+
+told = []
+for way in sys.argv[4:]:
+    urlopen(f"{sys.argv[3]}/control/none")  # a mark in the Hub's log
+    source = snapshot_download(name) if way == "snapshot" else name
+    pipe = DiffusionPipeline.from_pretrained(source, trust_remote_code=True)
+    told.append(draw(pipe).sum().item())
+    print(json.dumps(told))
 """
 )
 
@@ -76,16 +82,24 @@ def test_every_door_draws_the_same(hub, client, published, tmp_path):
 
 
 def test_a_warm_cache_asks_little_by_the_snapshot_way_and_nothing_offline(hub, client, published, tmp_path):
-    cold = last(client(AGAIN, tmp_path, NAME, published, "snapshot"))
     hub.log.clear()
-    assert last(client(AGAIN, tmp_path, NAME, published, "snapshot")) == cold
-    warm = len(hub.log)
-    assert last(client(AGAIN, tmp_path, NAME, published, "snapshot", HF_HUB_OFFLINE="1")) == cold
-    assert len(hub.log) == warm
-    assert last(client(AGAIN, tmp_path, NAME, published, "name")) == cold
-    by_name = len(hub.log) - warm
-    print(f"warm requests: {warm} by the snapshot, {by_name} by the name")
+    told = last(client(AGAIN, tmp_path, NAME, published, hub.url, "snapshot", "snapshot", "name"))
+    assert len(told) == 3 and len({*told}) == 1
+    _, warm, by_name = requests_between_marks(hub.log)
     assert warm <= 3 < by_name
     # Why the documentation sends people to the snapshot: diffusers asks the Hub for each code file's revision.
-    told = client(AGAIN, tmp_path, NAME, published, "name", fails=True, HF_HUB_OFFLINE="1")
-    assert "offline mode is enabled" in told.lower() or "OfflineModeIsEnabled" in told
+    hub.log.clear()
+    offline = client(AGAIN, tmp_path, NAME, published, hub.url, "snapshot", "name", fails=True, HF_HUB_OFFLINE="1")
+    assert json.dumps(told[:1]) in offline.splitlines()
+    assert "offline mode is enabled" in offline.lower() or "OfflineModeIsEnabled" in offline
+    assert requests_between_marks(hub.log) == [0, 0]
+
+
+def requests_between_marks(log) -> list[int]:
+    counts = []
+    for _, path in log:
+        if path.startswith("/control/"):
+            counts.append(0)
+        else:
+            counts[-1] += 1
+    return counts

@@ -2,15 +2,16 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.forked import Fork, free_port, parent_of
+
 ROOT = Path(__file__).parents[2]
+PROGRAMS = ("train_relation_lora_sdxl", "train_relation_adapter_sdxl", "train_local_image_encoder")
 
 
 def flags_of(values: dict) -> list[str]:
@@ -22,23 +23,25 @@ def flags_of(values: dict) -> list[str]:
     return flags
 
 
-def start(program: str, flags: list[str], launcher=("-m",)) -> subprocess.Popen:
+def start(program: str, flags: list[str], **environment: str) -> Fork:
     """`training.<program>` in a process of its own, on as many threads as this one: sums keep their order."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": str(torch.get_num_threads()),
-        "ACCELERATE_USE_CPU": "true",
-    }
-    command = [sys.executable, *launcher, f"training.{program}", *flags]
-    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    known = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "ACCELERATE_USE_CPU": "true"}
+    parent = parent_of(*(f"training.{name}" for name in PROGRAMS), "datasets", "tensorboard.compat.proto.event_pb2")
+    return parent.start(["-m", f"training.{program}", *flags], known | environment)
 
 
-def finish(process: subprocess.Popen) -> str:
-    """What a process that ends well has printed."""
-    output = process.communicate(timeout=300)[0].decode()
-    assert process.returncode == 0, output
-    return output
+def start_two(program: str, flags: list[str]) -> list[Fork]:
+    """Two ranks of one run, told what torchrun tells them."""
+    port = str(free_port())
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    return [start(program, flags, **shared, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
+
+
+def finish(*processes: Fork) -> str:
+    """What processes that end well have printed."""
+    for process in processes:
+        assert process.wait() == 0, process.output()
+    return "".join(process.output() for process in processes)
 
 
 def assert_same_bits(folder: Path, other: Path, file: str) -> None:

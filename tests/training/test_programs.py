@@ -7,9 +7,7 @@ import sys
 import pytest
 import tomllib
 
-from tests.training.programs import ROOT
-
-PROGRAMS = ("train_relation_lora_sdxl", "train_relation_adapter_sdxl", "train_local_image_encoder")
+from tests.training.programs import PROGRAMS, ROOT
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

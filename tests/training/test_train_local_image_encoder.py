@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from relationbooth_pipeline import LocalImageEncoder
 from tests.tiny import photo, tiny_pipeline, tiny_vision
 from tests.training.conftest import ENCODER_STEPS, encoder_arguments
-from tests.training.programs import assert_same_bits, start, terminate_in
+from tests.training.programs import assert_same_bits, finish, start, start_two, terminate_in
 from training import train_local_image_encoder as script
 from training.common.checkpoints import Checkpoints
 from training.encoder.distillation import average_weights
@@ -47,10 +47,10 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(encoder_run, world, tmp_p
     process = start(PROGRAM, flags)
     # The hidden folder exists while a checkpoint is being written.
     while not Checkpoints(output).unfinished(4).exists() and not Checkpoints(output).path(4).exists():
-        assert process.poll() is None, process.communicate()[0].decode()
+        assert process.poll() is None, process.output()
         time.sleep(0.001)
     process.kill()
-    process.communicate()
+    process.wait()
     assert not (output / "config.json").exists()
     script.main(flags)
     assert_same_bits(output, encoder_run, WEIGHTS)
@@ -62,10 +62,7 @@ def test_two_processes_equal_one_with_twice_the_batch(world, tmp_path):
     same = {"max_train_steps": 2, "max_grad_norm": 1e9, "adam_epsilon": 1.0, "learning_rate": 1.0}
     same |= {"lr_scheduler": "constant", "adam_weight_decay": 0.0, "original_share": 0.0}
     script.main(encoder_arguments(world, tmp_path / "one", train_batch_size=4, **same))
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
-    process = start(PROGRAM, encoder_arguments(world, tmp_path / "two", **same), launcher)
-    output = process.communicate(timeout=300)[0].decode()
-    assert process.returncode == 0 and "processes: 2" in output, output
+    assert "processes: 2" in finish(*start_two(PROGRAM, encoder_arguments(world, tmp_path / "two", **same)))
     one, two, original = (
         load_file(folder / WEIGHTS) for folder in (tmp_path / "one", tmp_path / "two", world / "tower")
     )

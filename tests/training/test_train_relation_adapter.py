@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from relationbooth_pipeline import RelationAdapter
 from tests.tiny import photo, tiny_pipeline
 from tests.training.conftest import ADAPTER_STEPS, adapter_arguments
-from tests.training.programs import assert_same_bits, finish, refuse_loading, refused, start, terminate_in
+from tests.training.programs import assert_same_bits, finish, refuse_loading, refused, start_two, terminate_in
 from training import train_relation_adapter_sdxl as script
 from training.adapter import samples as adapter_samples
 from training.common import run_pictures
@@ -119,10 +119,7 @@ def test_two_processes_equal_one_with_twice_the_batch(base, triplets, tmp_path):
     script.main(adapter_arguments(base, triplets, tmp_path / "one", **{**same, "train_batch_size": 2}))
     for file in (tmp_path / "encodings").iterdir():
         file.unlink()
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
-    assert "processes: 2" in finish(
-        start(PROGRAM, adapter_arguments(base, triplets, tmp_path / "two", **same), launcher)
-    )
+    assert "processes: 2" in finish(*start_two(PROGRAM, adapter_arguments(base, triplets, tmp_path / "two", **same)))
     assert len(list((tmp_path / "encodings").iterdir())) == 3
     assert_close(tmp_path / "two", tmp_path / "one")
 

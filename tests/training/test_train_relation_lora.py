@@ -1,6 +1,5 @@
 """The training script as a user runs it: in processes of its own, killed, resumed, in parallel."""
 
-import os
 import random
 import signal
 import time
@@ -15,7 +14,7 @@ from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_lora import read_relation_metadata
 from tests.tiny import photo
 from tests.training.conftest import RELATION_STEPS, relation_arguments
-from tests.training.programs import ROOT, finish, start
+from tests.training.programs import ROOT, finish, start, start_two
 from training import train_relation_lora_sdxl as script
 from training.common.checkpoints import Checkpoints
 from training.lora import hub
@@ -36,10 +35,11 @@ def test_killed_at_random_and_resumed_it_ends_with_the_same_bits(relation_run, b
         # The hidden folder exists while a checkpoint is being written: a kill right then, or a little later.
         unfinished = Checkpoints(output).unfinished(step)
         while not unfinished.exists() and not Checkpoints(output).path(step).exists():
-            assert process.poll() is None, process.communicate()[0].decode()
+            assert process.poll() is None, process.output()
+            time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.05))
         process.kill()
-        process.communicate()
+        process.wait()
         assert not (output / WEIGHTS).exists()
     finish(start(PROGRAM, flags))
     expected, found = load_file(relation_run / WEIGHTS), load_file(output / WEIGHTS)
@@ -68,18 +68,12 @@ def test_sigterm_saves_and_leaves(base, triplets, tmp_path):
     process = start(
         PROGRAM, relation_arguments(base, triplets, tmp_path, max_train_steps=10_000, checkpointing_steps=5_000)
     )
-    try:
-        # The bar is printed once steps run; the first step's line tells that the handler is in place.
-        seen = b""
-        while b"1/10000" not in seen:
-            block = os.read(process.stdout.fileno(), 4096)
-            assert block, seen.decode()
-            seen += block
-        process.send_signal(signal.SIGTERM)
-        output = process.communicate(timeout=120)[0].decode()
-    finally:
-        process.kill()
-    assert process.returncode == 128 + signal.SIGTERM, output
+    # The bar is printed once steps run; the first step's line tells that the handler is in place.
+    while "1/10000" not in process.output():
+        assert process.poll() is None, process.output()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 128 + signal.SIGTERM, process.output()
     (step,) = Checkpoints(tmp_path).steps()
     assert step > 0 and Checkpoints(tmp_path).resume("latest") == step
 
@@ -91,13 +85,8 @@ def test_two_processes_equal_one_with_twice_the_batch(base, triplets, tmp_path, 
     # Adam's step is almost the gradient then, and not its sign, which rounding decides where a gradient is near zero.
     same |= {"adam_epsilon": 1.0, "learning_rate": 1.0, "lr_scheduler": "constant"}
     script.main(relation_arguments(base, triplets, tmp_path / "one", train_batch_size=4, **same))
-    # `accelerate launch --cpu --num_processes 2` starts one process (accelerate 1.15), torchrun two.
-    two = start(
-        PROGRAM,
-        relation_arguments(base, triplets, tmp_path / "two", **same),
-        launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"),
-    )
-    assert "processes: 2" in finish(two)
+    two = start_two(PROGRAM, relation_arguments(base, triplets, tmp_path / "two", **same))
+    assert "processes: 2" in finish(*two)
     one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=1e-6, rtol=1e-4)

@@ -30,7 +30,7 @@ print(hashlib.sha256(save_relation_lora(unet, Path(sys.argv[1]), metadata).read_
 
 def test_the_order_of_sets_and_maps_is_not_in_the_file(tmp_path):
     sums = []
-    for seed in ("1", "2", "3"):
+    for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", SAVE, str(tmp_path)]
         sums.append(subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout)
