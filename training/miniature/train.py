@@ -51,7 +51,7 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
     Args:
         overrides: TrainingPlan fields that replace the stage's defaults.
         training_seeds: RelationLoRAs of each relation.
-        start_from: pipeline folder whose weights the stages vae and encoders begin with; None: random ones.
+        start_from: pipeline folder whose weights the stages vae, encoders and base begin with; None: random ones.
     """
     root = Path(output_dir)
     if stage == "export":
@@ -93,7 +93,7 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
     if stage == "base":
         from .stages.base import train_base
 
-        return train_base(root, plan, autocast)
+        return train_base(root, plan, autocast, start_from=start_from)
     from .stages.adapter import train_adapter
     from .stages.image_prompts import LocalTokens
 
@@ -113,7 +113,7 @@ def main(arguments=None):
     )
     parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each relation; the first ships")
-    parser.add_argument("--start_from", help="pipeline folder whose weights vae and encoders begin with")
+    parser.add_argument("--start_from", help="pipeline folder whose weights vae, encoders and base begin with")
     for name, kind in (
         ("max_train_steps", int),
         ("learning_rate", float),

@@ -1,5 +1,7 @@
 """Words bound to characters: tokens, shares, the loss, and what keeps attention able to learn."""
 
+import random
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from training.miniature.stages import base
 from training.miniature.stages.binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
-from training.miniature.stages.latents import as_tuple, scene_draws
+from training.miniature.stages.latents import content_of, draw_scene
 from training.miniature.stages.muon import LARGEST_LOGIT_NORM, Muon, muon_groups
 from training.miniature.world.captions import make_caption
 from training.miniature.world.identities import named_character
@@ -19,11 +21,7 @@ SEED = 5
 
 
 def scenes(count):
-    drawn = []
-    for index in range(count):
-        characters, pose, background, _ = scene_draws(index, SEED, "ab", 0.15)
-        drawn.append(([as_tuple(character) for character in characters], pose, background))
-    return drawn
+    return [content_of(draw_scene(index, SEED, "ab", 0.15, annotate=False)) for index in range(count)]
 
 
 def test_phrase_tokens_are_the_phrases(tmp_path):
@@ -45,6 +43,25 @@ def test_shares_are_drawn_again_as_they_were(tmp_path):
     assert shares.min() >= 0 and shares.sum(1).max() <= 1.001, "masks do not overlap"
     with pytest.raises(RuntimeError, match="scene 0 was drawn otherwise.*Remove them"):
         character_shares(tmp_path / "other.pt", drawn[::-1], "ab", SEED)
+
+
+def test_small_figures_are_a_share_of_the_scenes_and_change_no_others():
+    plain, all_small = ([draw_scene(i, SEED, "ab", 0.15, small_share=share) for i in range(12)] for share in (0.0, 1.0))
+    assert [content_of(scene) for scene in plain] == [content_of(scene) for scene in all_small]
+    height = lambda scene: (scene.boxes[:, 3] - scene.boxes[:, 1]).max()  # noqa: E731
+    assert sum(height(small) < 0.75 * height(usual) for small, usual in zip(all_small, plain)) >= 10
+
+
+def test_a_window_of_the_latents_tells_where_it_lies():
+    latents = torch.arange(2 * 16 * 16.0).view(2, 1, 16, 16)
+    rng, places = random.Random(0), set()
+    for _ in range(200):
+        window, ids = base.random_window(latents, rng)
+        original, top, left, target = ids[0, :2].tolist(), *ids[0, 2:4].int().tolist(), ids[0, 4:].tolist()
+        assert original == [128, 128] and target == [96, 96] and ids[0].equal(ids[1])
+        assert window.equal(latents[..., top // 8 : top // 8 + 12, left // 8 : left // 8 + 12])
+        places.add((top, left))
+    assert {value for place in places for value in place} == {0, 8, 16, 24, 32}
 
 
 def test_the_loss_is_minus_one_where_each_reads_its_own_phrase_and_one_where_the_other_s():

@@ -8,10 +8,12 @@ import torch.nn.functional as F
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
+from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from relationbooth_pipeline import miniature
 from training.miniature.stages import warm_start
+from training.miniature.stages.base import build_unet
 from training.miniature.stages.encoders import build_image_encoder, build_text_encoders, grow_vocabulary
 from training.miniature.world import tokenizer as words
 from training.miniature.world.proportions import EDITIONS
@@ -53,6 +55,13 @@ def test_a_vocabulary_grows_in_place(tmp_path, monkeypatch):
     with torch.no_grad():
         embeds = [m(words.tokenize(own, ["a red cat"])).text_embeds for m, own in zip(second, (tokenizer, old))]
     assert torch.allclose(*embeds, atol=1e-5) and not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_unet_begins_with_the_shipped_one():
+    unet = build_unet()
+    warm_start.start_unet(unet, miniature.path())
+    shipped = UNet2DConditionModel.from_pretrained(miniature.path(), subfolder="unet", torch_dtype=torch.float32)
+    assert all(weight.equal(unet.state_dict()[name]) for name, weight in shipped.state_dict().items())
 
 
 def test_smaller_patches_are_read_as_if_enlarged():

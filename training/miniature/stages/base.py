@@ -7,6 +7,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from ..world.captions import make_caption
 from ..world.pictures import contact_sheet, to_pictures
+from ..world.proportions import HAS_FINE_ATTRIBUTES
 from ..world.rendering import IMAGE_SIZE
 from ..world.splits import training_character
 from ..world.tokenizer import tokenize
@@ -15,6 +16,7 @@ from .binding import AttentionRecorder, binding_loss, character_shares, phrase_t
 from .encoders import random_phrases
 from .latents import from_tuple, scene_latents
 from .training_loop import Trainer
+from .warm_start import start_unet
 
 CAPTION_DROP = 0.1  # of the captions become zeros: the unconditional half of guidance
 POOLED_DROP = 0.3  # of the pooled texts: the easy way round cross-attention, which would then learn nothing
@@ -22,6 +24,9 @@ DETAIL_WEIGHTS = {"full": 0.75, "species": 0.15, "animal": 0.10}
 PLACE_SHARE = 0.9  # of the captions name the background
 SCENE_SEED = 11
 BINDING_LOSS = 0.1  # see `binding`; the denoising loss ends near 0.2
+# of the second edition's steps see a window and where it lies, as SDXL did: RelationLoRAs may then be cropped
+CROP_SHARE = 0.15 if HAS_FINE_ATTRIBUTES else 0.0
+CROP_CELLS = 12  # side of the window, of 16
 PHRASE_LOSS = 0.05  # keeps the pooled outputs meaningful while the UNet shapes the states below them
 GUIDANCE = {"num_inference_steps": 25, "guidance_scale": 3.0, "guidance_rescale": 0.5}
 
@@ -92,10 +97,19 @@ def noisy_and_velocity(latents, timesteps, alphas_cumprod):
     return noisy, signal.sqrt() * noise - (1 - signal).sqrt() * latents
 
 
-def time_ids(count, device=None):
-    """SDXL's sizes and crop: always the whole native picture. (count, 6)."""
-    side = float(IMAGE_SIZE)
-    return torch.tensor([[side, side, 0.0, 0.0, side, side]], device=device).expand(count, 6)
+def time_ids(count, device=None, crop=(0, 0), side=IMAGE_SIZE):
+    """SDXL's original size, crop (top, left) and target size; by default the whole native picture. (count, 6)."""
+    original = float(IMAGE_SIZE)
+    return torch.tensor([[original, original, *map(float, crop), side, side]], device=device).expand(count, 6)
+
+
+def random_window(latents, rng):
+    """A window of all latents, and its conditioning: ((B, C, 12, 12), time ids (B, 6))."""
+    top, left = (rng.randrange(latents.shape[-1] - CROP_CELLS + 1) for _ in range(2))
+    window = latents[..., top : top + CROP_CELLS, left : left + CROP_CELLS]
+    cell = IMAGE_SIZE // latents.shape[-1]
+    ids = time_ids(len(latents), latents.device, (cell * top, cell * left), float(cell * CROP_CELLS))
+    return window, ids
 
 
 def encode_text(text_encoder, text_encoder_2, ids):
@@ -129,8 +143,12 @@ def generate(pipeline, prompts, seed=0, **arguments):
     return to_pictures(pictures * 2 - 1)
 
 
-def train_base(root, plan, autocast, scenes=24_000, batch=64):
-    """Train, or resume, and save the SDXL folder to `root`/base/pipeline; needs the stages "vae" and "encoders"."""
+def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
+    """Train, or resume, and save the SDXL folder to `root`/base/pipeline; needs the stages "vae" and "encoders".
+
+    Args:
+        start_from: pipeline folder whose UNet it begins with; None: random weights.
+    """
     output_dir = root / "base"
     output_dir.mkdir(parents=True, exist_ok=True)
     vae = AutoencoderKL.from_pretrained(root / "vae" / "model").to(plan.device).eval()
@@ -144,6 +162,8 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64):
     heads.requires_grad_(False).to(plan.device)
     torch.manual_seed(plan.seed)
     unet = build_unet()
+    if start_from is not None:
+        start_unet(unet, start_from)
     unet.set_attn_processor(AttnProcessor())  # the recorder reads its scores
     recorder = AttentionRecorder(unet)
     if plan.device == "cpu":  # fused attention is 40 % of the step on a CPU, through its backward pass
@@ -160,16 +180,21 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64):
         captions = [random_caption(data["scenes"][row], rng) for row in rows]
         ids = tokenize(tokenizer, [caption.text for caption in captions]).to(device)
         timesteps = random_timesteps(batch, device)
-        noisy, velocity = noisy_and_velocity(data["latents"][rows].float().to(device), timesteps, alphas)
+        clean, ids_of_place = data["latents"][rows].float().to(device), time_ids(batch, device)
+        whole = rng.random() >= CROP_SHARE if CROP_SHARE else True
+        if not whole:
+            clean, ids_of_place = random_window(clean, rng)
+        noisy, velocity = noisy_and_velocity(clean, timesteps, alphas)
         keep = (torch.rand(batch, device=device) >= CAPTION_DROP).float()
         keep_pooled = keep * (torch.rand(batch, device=device) >= POOLED_DROP)
         with autocast():
             context, pooled = encode_text(text_encoder, text_encoder_2, ids)
             recorder.clear()
-            conditions = {"text_embeds": pooled * keep_pooled[:, None], "time_ids": time_ids(batch, device)}
+            conditions = {"text_embeds": pooled * keep_pooled[:, None], "time_ids": ids_of_place}
             output = unet(noisy, timesteps, context * keep[:, None, None], added_cond_kwargs=conditions).sample
             denoising = (output.float() - velocity).square().mean()
-            said = shares[rows].float().to(device) * keep.view(-1, 1, 1, 1)  # a dropped caption binds nothing
+            # a dropped caption binds nothing, and a window has other cells
+            said = whole * shares[rows].float().to(device) * keep.view(-1, 1, 1, 1)
             binding = binding_loss(recorder.maps, phrase_tokens(captions, ids.shape[1]).to(device), said)
             loss = denoising + BINDING_LOSS * binding
             if step % 4 == 0:

@@ -12,8 +12,7 @@ from tqdm import tqdm
 from relationbooth_pipeline.relation_attention import cross_attention_layers
 from relationbooth_pipeline.relation_files import whole_file
 
-from ..world.rendering import render
-from .latents import as_tuple, scene_draws
+from .latents import content_of, draw_scene
 
 GRID = 8  # cells a side: the finest cross-attention of the miniature's UNet
 
@@ -30,10 +29,10 @@ def character_shares(path, scenes, kinds, seed, unnamed_color_share=0.15):
         return torch.load(path, weights_only=True)
     shares = torch.zeros(len(scenes), 2, GRID, GRID, dtype=torch.float16)
     for index, expected in enumerate(tqdm(scenes, desc="rendering masks", mininterval=10)):
-        characters, pose, background, rng = scene_draws(index, seed, kinds, unnamed_color_share)
-        if ([as_tuple(character) for character in characters], pose, background) != tuple(expected):
+        scene = draw_scene(index, seed, kinds, unnamed_color_share)
+        if content_of(scene) != tuple(expected):
             raise RuntimeError(f"scene {index} was drawn otherwise than its latents. Remove them, they are outdated.")
-        masks = torch.from_numpy(render(characters, pose, background, rng).masks).float()
+        masks = torch.from_numpy(scene.masks).float()
         shares[index, : len(masks)] = F.adaptive_avg_pool2d(masks, GRID).half()
     with whole_file(path) as temporary:
         torch.save(shares, temporary)

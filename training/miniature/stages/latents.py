@@ -10,11 +10,14 @@ from relationbooth_pipeline.relation_files import whole_file
 from ..world.identities import Character
 from ..world.pictures import to_tensor
 from ..world.poses import ACTIONS, RELATIONS
-from ..world.rendering import BACKGROUNDS, render
+from ..world.proportions import HAS_FINE_ATTRIBUTES
+from ..world.rendering import BACKGROUNDS, Scene, render
 from ..world.splits import poses_of_kinds, training_character
 
 RELATION_SHARE = 0.7  # singles are 30 %: with a quarter, "waving" stayed weak in the second study
 ENCODE_BATCH = 32
+# of the second edition's scenes show small figures: in the first, a small one was never recognised ("carrying")
+SMALL_SHARE = 0.15 if HAS_FINE_ATTRIBUTES else 0.0
 
 
 def random_scene_content(rng, kinds, unnamed_color_share):
@@ -25,10 +28,12 @@ def random_scene_content(rng, kinds, unnamed_color_share):
     return characters, pose, rng.choice(tuple(BACKGROUNDS))
 
 
-def scene_draws(index, seed, kinds, unnamed_color_share):
-    """(characters, pose, background, rng to render with) of scene `index`: the same for the same arguments."""
+def draw_scene(index, seed, kinds, unnamed_color_share, annotate=True, small_share=SMALL_SHARE) -> Scene:
+    """Scene `index`: the same for the same arguments, annotated or not."""
     rng = random.Random(seed * 1_000_003 + index)
-    return *random_scene_content(rng, kinds, unnamed_color_share), rng
+    characters, pose, background = random_scene_content(rng, kinds, unnamed_color_share)
+    small = small_share > 0 and rng.random() < small_share
+    return render(characters, pose, background, rng, annotate=annotate, small=small)
 
 
 @torch.no_grad()
@@ -55,10 +60,9 @@ def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, annot
         return torch.load(path, weights_only=True)
     latents, scenes, boxes, images = [], [], [], []
     for index in tqdm(range(count), desc="rendering and encoding", mininterval=10):
-        characters, pose, background, rng = scene_draws(index, seed, kinds, unnamed_color_share)
-        scene = render(characters, pose, background, rng, annotate=annotate)
+        scene = draw_scene(index, seed, kinds, unnamed_color_share, annotate)
         images.append(scene.image)
-        scenes.append(([as_tuple(character) for character in characters], pose, background))
+        scenes.append(content_of(scene))
         boxes.append(scene.boxes.tolist() if annotate else [])
         if len(images) == ENCODE_BATCH or index == count - 1:
             latents.append(encode_images(vae, images))
@@ -67,6 +71,11 @@ def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, annot
     with whole_file(path) as temporary:
         torch.save(result, temporary)
     return result
+
+
+def content_of(scene):
+    """(characters as tuples, pose, background)."""
+    return [as_tuple(character) for character in scene.characters], scene.pose, scene.background
 
 
 def as_tuple(character):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
 TOKEN_EMBEDDING = "token_embedding.weight"
@@ -14,6 +14,12 @@ PATCH_EMBEDDING, POSITION_EMBEDDING = "patch_embedding.weight", "position_embedd
 def vae_from(pipeline: Path) -> AutoencoderKL:
     """The autoencoder of a pipeline folder, in float32."""
     return AutoencoderKL.from_pretrained(pipeline, subfolder="vae", torch_dtype=torch.float32)
+
+
+def start_unet(unet: UNet2DConditionModel, pipeline: Path) -> None:
+    """Give a UNet the weights of a pipeline folder's, which is of the same shape."""
+    other = UNet2DConditionModel.from_pretrained(pipeline, subfolder="unet", torch_dtype=torch.float32)
+    unet.load_state_dict(other.state_dict())
 
 
 @torch.no_grad()
