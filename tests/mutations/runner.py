@@ -1,4 +1,4 @@
-"""Apply edits to a copy of the repository, one at a time, and see whether their tests fail."""
+"""Apply edits to copies of the repository, one to each, and see whether their tests fail."""
 
 import os
 import shutil
@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from .edit import Edit
@@ -16,26 +18,24 @@ _HEAVY = ("weights", "run_log", "images", "__pycache__", "*.egg-info", ".*")  # 
 
 
 def verdicts(edits: Sequence[Edit], root: Path = ROOT) -> Iterator[tuple[Edit, str]]:
-    """(edit, verdict) of each: `CAUGHT`, `SURVIVED`, or why it could not be tried. The checkout is never edited."""
+    """(edit, verdict) of each: `CAUGHT`, `SURVIVED`, or why it could not be tried. The checkout is never edited.
+
+    As many are tried at once as there are cores, each in a copy of its own.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        yield from zip(edits, executor.map(partial(_verdict, root=root), edits))
+
+
+def _verdict(edit: Edit, root: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*_HEAVY))
-        for edit in edits:
-            yield edit, _verdict(edit, copy)
-
-
-def _verdict(edit: Edit, copy: Path) -> str:
-    try:
-        edited = edit.applied_to(copy)
-    except ValueError as error:
-        return f"does not apply: {error}"
-    file = copy / edit.file
-    original = file.read_text(encoding="utf-8")
-    file.write_text(edited, encoding="utf-8")
-    try:
+        try:
+            edited = edit.applied_to(copy)
+        except ValueError as error:
+            return f"does not apply: {error}"
+        (copy / edit.file).write_text(edited, encoding="utf-8")
         return _outcome(edit.test, copy)
-    finally:
-        file.write_text(original, encoding="utf-8")
 
 
 def _outcome(test: str, copy: Path) -> str:
