@@ -108,11 +108,19 @@ def parent_of(*modules: str) -> Parent:
     return Parent(modules)
 
 
+def own_locks() -> None:
+    """In a fork that may be killed: tqdm's lock is shared by all forks, and whoever dies with it stops the others."""
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
+
+
 def _run(request: dict) -> None:
     """In the fork: become what was asked for, to its end."""
     streams = (os.devnull, request["printed"] + ".out", request["printed"] + ".err")
     for number, path in enumerate(streams):
         os.dup2(os.open(path, os.O_APPEND | (os.O_WRONLY if number else os.O_RDONLY)), number)
+    own_locks()
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["cwd"])

@@ -18,6 +18,7 @@ from relationbooth_pipeline.evaluation.engine import Run
 from relationbooth_pipeline.evaluation.finishing import comparison, default_models, estimate, finish, report_of
 from relationbooth_pipeline.evaluation.metrics import features, read_scores
 from relationbooth_pipeline.parallel import Share, run_on_ray
+from tests.forked import own_locks
 
 from .tiny_bench import pair, single, write_bench
 from .tiny_run import finished, kept, run_options
@@ -58,6 +59,7 @@ def test_two_shards_give_the_same_as_one_process(whole, bench, models, tmp_path)
 
 
 def _until_killed(options, stages):
+    own_locks()
     torch.set_num_threads(1)
     run = Run(options)
     for stage in stages:

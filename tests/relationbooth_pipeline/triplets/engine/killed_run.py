@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from relationbooth_pipeline.triplets.engine import WorkFolder
+from tests.forked import own_locks
 
 from .drawn_plan import making, run
 
@@ -20,6 +21,7 @@ def main():
         folder, address = line.split()
         child = os.fork()
         if child == 0:
+            own_locks()
             try:
                 run(WorkFolder(Path(folder)), making(address, timeout=20))
             except BaseException as error:
