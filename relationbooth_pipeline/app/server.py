@@ -1,5 +1,6 @@
 """Serve the page: to this machine alone unless a password is set, and nothing but what it made itself."""
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .quick_start import uncollected, without_stubs
 from .studio import Studio
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_UPLOAD = "20mb"
 CLIENTS_WAITING = 64  # further ones are told that the queue is full
+# Seconds between two looks of Gradio's queue for a job. Its own thousandth takes a tenth of a core from what loads and draws.
+QUEUE_PAUSE = 0.02
 UPLOAD_AGE = (600, 86_400)  # seconds: how often files are looked at, and the age at which they go
 MIN_PASSWORD = 8  # characters
 # The browser itself then refuses what the page must not do: other hosts, frames, plug-ins.
@@ -86,11 +90,12 @@ def build(studio: Studio, served: Path, kept: Path | None = None, shared: bool =
         served: folder for everything that the page shows; also what `GRADIO_TEMP_DIR` names.
         kept: the host's folder of results. shared: see `Results`.
     """
-    import gradio as gr
+    with without_stubs():
+        import gradio as gr
 
+        from .page import lay_out
     from .actions import Actions
     from .drawing_events import wire_drawing
-    from .page import lay_out
     from .results import Results
     from .wiring import wire_form
 
@@ -99,7 +104,9 @@ def build(studio: Studio, served: Path, kept: Path | None = None, shared: bool =
         page = lay_out()
         wire_form(app, page, actions)
         wire_drawing(page, actions)
-    return app.queue(max_size=CLIENTS_WAITING)
+    app.queue(max_size=CLIENTS_WAITING)
+    app._queue.sleep_when_free = QUEUE_PAUSE
+    return app
 
 
 def serve(
@@ -127,16 +134,14 @@ def serve(
     check_results(kept)
     with tempfile.TemporaryDirectory(prefix="relationbooth-app-") as served:
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": served, "HF_HUB_DISABLE_TELEMETRY": "1"}
-        app = build(studio, Path(served), kept, shared=host in LOOPBACK)
-        address = launch(app, host, port, password, browser, public)
-        try:
-            on_open(address)
-            studio.load()
+        with contextlib.ExitStack() as open_page, contextlib.suppress(KeyboardInterrupt):
+            with uncollected():
+                app = build(studio, Path(served), kept, shared=host in LOOPBACK)
+                address = launch(app, host, port, password, browser, public)
+                open_page.callback(app.close, verbose=False)
+                on_open(address)
+                studio.load()
             forgetting(Path(served), stop or threading.Event())
-        except KeyboardInterrupt:
-            pass
-        finally:
-            app.close(verbose=False)
 
 
 def forgetting(folder: Path, stop: threading.Event) -> None:

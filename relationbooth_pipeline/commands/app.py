@@ -1,5 +1,6 @@
 """`relationbooth app`: the page on which photos, a sentence and boxes become a picture."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -38,10 +39,8 @@ def app(
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
     """Open a page: photos of objects, a sentence and a place for each become a picture."""
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise ValueError(f"the page needs gradio ({error}): pip install 'relationbooth[app]'.") from error
+    if importlib.util.find_spec("gradio") is None:  # importing it takes seconds: the server does, in its own way
+        raise ValueError("the page needs gradio: pip install 'relationbooth[app]'.")
     from ..app.server import serve
     from ..app.studio import Studio
 
