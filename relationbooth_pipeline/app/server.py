@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_UPLOAD = "20mb"
 CLIENTS_WAITING = 64  # further ones are told that the queue is full
-# Seconds between two looks of Gradio's queue for a job. Its own thousandth takes a tenth of a core from what loads and draws.
+# Seconds between two looks of Gradio's queue for a job; its own thousandth takes a tenth of a core from the drawing.
 QUEUE_PAUSE = 0.02
 UPLOAD_AGE = (600, 86_400)  # seconds: how often files are looked at, and the age at which they go
 MIN_PASSWORD = 8  # characters
