@@ -180,7 +180,7 @@ class Actions:
 
 def progress(step: Step) -> str:
     """HTML of a progress bar with the preview."""
-    picture = f'<img src="{html.escape(step.preview)}" alt="Preview of the picture">' if step.preview else ""
+    picture = f'<img src="{html.escape(step.preview())}" alt="Preview of the picture">' if step.preview else ""
     return (
         f'<div class="rb-progress"><progress max="{step.total}" value="{step.done}" aria-label="Drawing"></progress>'
         f"<span>step {step.done} of {step.total}</span>{picture}</div>"

@@ -2,19 +2,20 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from .studio import Studio
 
 
 @dataclass
 class Step:
-    """`done` of `total` steps of all pictures together; `preview` a data URL, or None."""
+    """`done` of `total` steps of all pictures together; `preview` makes a data URL, for those who show it, or None."""
 
     done: int
     total: int
-    preview: str | None
+    preview: Callable[[], str] | None
 
 
 @dataclass
@@ -75,7 +76,7 @@ def _some(studio, settings, images, events, stop, before: int, total: int) -> No
         nonlocal preview
         if stop.is_set():
             raise _Stopped
-        preview = studio.preview.data_url(latents) if studio.preview is not None else None
+        preview = partial(studio.preview.data_url, latents) if studio.preview is not None else None
 
     generation = studio.prepare(settings, images)
     for index in range(settings.count):

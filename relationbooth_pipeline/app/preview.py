@@ -35,7 +35,7 @@ class Preview:
         self.map = torch.linalg.lstsq(torch.cat([inputs, torch.ones(len(inputs), 1)], 1), target).solution
 
     def data_url(self, latents: torch.Tensor) -> str:
-        """A small PNG of (1, C, h, w) latents, as a data URL."""
+        """A small JPEG of (1, C, h, w) latents, as a data URL: a tenth of a PNG's bytes, which every telling carries."""
         values = latents[0].detach().float().cpu().flatten(1).T
         values = values * (self.spread / values.std().clamp(min=1e-6)).clamp(max=1)
         rgb = torch.cat([values, torch.ones(len(values), 1)], 1) @ self.map
@@ -44,5 +44,5 @@ class Preview:
         factor = SIDE / max(picture.size)
         size = [max(1, round(side * factor)) for side in picture.size]
         data = io.BytesIO()
-        picture.resize(size, Image.Resampling.BICUBIC).save(data, "PNG", compress_level=1)
-        return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+        picture.resize(size, Image.Resampling.BICUBIC).save(data, "JPEG")
+        return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

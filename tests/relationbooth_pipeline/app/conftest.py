@@ -1,17 +1,18 @@
-"""The page on the miniature, served in this process; skipped without gradio."""
+"""The page on the miniature, served in this process; left out without gradio."""
 
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("gradio", reason="the page needs `pip install relationbooth[app]`")
-
 from relationbooth_pipeline import miniature
 from relationbooth_pipeline.app.server import build, launch
 from relationbooth_pipeline.app.studio import Studio
 
+# A skip here would end the whole run: pytest allows none while it reads a conftest.
+collect_ignore_glob = [] if importlib.util.find_spec("gradio") else ["test_*.py"]
 REFERENCES = miniature.path() / "references"
 PHOTOS = [str(REFERENCES / "cat.png"), str(REFERENCES / "bear.png")]
 REQUEST = {
