@@ -2,6 +2,12 @@
 () => {
   // A picture dropped anywhere goes to the box that restores it; boxes that take files keep theirs. Without this the
   // browser would leave the page and show the picture.
+  const hand = (file, input) => {
+    const handed = new DataTransfer();
+    handed.items.add(file);
+    input.files = handed.files;
+    input.dispatchEvent(new Event('change', {bubbles: true}));
+  };
   const files = event => [...(event.dataTransfer?.types || [])].includes('Files');
   const taken = event => event.target.closest?.('[id^=photo], #restore')?.querySelector('input[type=file]');
   document.addEventListener('dragover', event => { if (files(event)) event.preventDefault(); });
@@ -11,11 +17,18 @@
     const picture = [...event.dataTransfer.files].find(file => file.type === 'image/png');
     const input = document.querySelector('#restore input[type=file]');
     if (taken(event) || !picture || !input) return;
-    const handed = new DataTransfer();
-    handed.items.add(picture);
-    input.files = handed.files;
-    input.dispatchEvent(new Event('change', {bubbles: true}));
+    hand(picture, input);
     document.querySelector('#note-restore')?.scrollIntoView({block: 'center'});
+  });
+  // A pasted picture is the photo of the slot at hand, else of the first slot without one.
+  document.addEventListener('paste', event => {
+    const picture = [...event.clipboardData.files].find(file => file.type.startsWith('image/'));
+    if (!picture) return;
+    const empty = place => place?.querySelector('[id^=photo] input[type=file]');
+    const input = empty(document.activeElement.closest('[id^=object]')) || empty(document);
+    if (!input) return;
+    event.preventDefault();
+    hand(picture, input);
   });
   // Screen readers tell whose photo a button means; the slots are drawn anew when they come and go.
   const name = () => document.querySelectorAll('[id^=object]:not([role])').forEach(slot => {

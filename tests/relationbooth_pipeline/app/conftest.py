@@ -13,7 +13,7 @@ from relationbooth_pipeline.app.studio import Studio
 
 # A skip here would end the whole run: pytest allows none while it reads a conftest.
 collect_ignore_glob = [] if importlib.util.find_spec("gradio") else ["test_*.py"]
-REFERENCES = miniature.path() / "references"
+REFERENCES = Path(miniature.__path__[0]) / "weights" / "references"
 PHOTOS = [str(REFERENCES / "cat.png"), str(REFERENCES / "bear.png")]
 REQUEST = {
     "prompt": "a cat is hugging a bear in a meadow",

@@ -108,11 +108,6 @@ def test_photos_from_camera_and_clipboard(browser, address):
     page = visitor.page
     for i in range(2):
         remove_photo(page, i)
-    page.click("#photo0 button[aria-label='Capture from camera']")
-    page.get_by_text("Click to Access Webcam").click()
-    page.wait_for_function("document.querySelector('#photo0 video')?.videoWidth > 0")  # there is something to capture
-    page.click("#photo0 button[aria-label='capture photo']")
-    page.wait_for_selector('.rb-chip[data-i="0"]')
     page.bring_to_front()  # only a page in front may write to the clipboard
     page.evaluate(
         """async data => {
@@ -121,12 +116,22 @@ def test_photos_from_camera_and_clipboard(browser, address):
         }""",
         base64.b64encode(Path(PHOTOS[1]).read_bytes()).decode(),
     )
-    page.click("#photo1 button[aria-label='Paste from clipboard']")
+    page.focus("#phrase1 input")  # the slot at hand, not the first without a photo
+    page.keyboard.press("Control+v")
     page.wait_for_selector('.rb-chip[data-i="1"]')
+    page.click("#photo0 button[aria-label='Capture from camera']")
+    page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#photo0 video')?.videoWidth > 0")  # there is something to capture
+    page.click("#photo0 button[aria-label='capture photo']")
+    page.wait_for_selector('.rb-chip[data-i="0"]')
+    page.click("#add")
+    page.click("#photo2 button[aria-label='Paste from clipboard']")
+    page.wait_for_selector('.rb-chip[data-i="2"]')
     sides = "async i => { await i.decode(); return [i.naturalWidth, i.naturalHeight]; }"
     width, height = page.locator("#photo0 img").evaluate(sides)
     assert width * 3 == height * 4  # the pattern's shape
-    assert page.locator("#photo1 img").evaluate(sides) == list(Image.open(PHOTOS[1]).size)
+    for i in (1, 2):
+        assert page.locator(f"#photo{i} img").evaluate(sides) == list(Image.open(PHOTOS[1]).size)
     visitor.look("camera")
     visitor.leave()
 
