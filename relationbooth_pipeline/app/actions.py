@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from .drawing import Drawn, Step, draw
 from .faults import Fault, located, note, plain
-from .form import MAX_OBJECTS, NO_LORA, Form, form_of
+from .form import NO_LORA, Form, form_of
 from .places import entry
 from .python_lines import python_lines
 from .results import Results
-from .studio import Studio
+from .studio import MAX_OBJECTS, Studio
 
 if TYPE_CHECKING:
     from ..generation.settings import GenerationSettings

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .faults import Fault
-from .places import MAX_OBJECTS, entry
-from .studio import MOST_PICTURES, Offer
+from .places import entry
+from .studio import MAX_LORAS, MAX_OBJECTS, MOST_PICTURES, Offer
 
 if TYPE_CHECKING:
     from ..generation.settings import GenerationSettings
 
-MAX_LORAS = 3
 NO_LORA = "none"
 NUMBERS = ("width", "height", "steps", "guidance_scale", "guidance_rescale", "image_prompt_scale")  # None: the default
 

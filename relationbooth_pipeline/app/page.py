@@ -5,9 +5,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from .form import MAX_LORAS, NO_LORA, Form
-from .places import MAX_OBJECTS, Places, entry
-from .studio import MOST, MOST_PICTURES
+from .form import NO_LORA, Form
+from .places import Places, entry
+from .studio import MAX_LORAS, MAX_OBJECTS, MOST, MOST_PICTURES
 
 COMPARISONS = ("without and with the RelationLoRAs", "weights 0.5, 0.7 and 1", "with and without local tokens")
 CSS = """

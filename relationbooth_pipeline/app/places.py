@@ -4,7 +4,8 @@ from pathlib import Path
 
 import gradio as gr
 
-MAX_OBJECTS = 6  # slots of the page
+from .studio import MAX_OBJECTS
+
 _HERE = Path(__file__).parent
 
 

@@ -35,7 +35,7 @@ class Preview:
         self.map = torch.linalg.lstsq(torch.cat([inputs, torch.ones(len(inputs), 1)], 1), target).solution
 
     def data_url(self, latents: torch.Tensor) -> str:
-        """A small JPEG of (1, C, h, w) latents, as a data URL: a tenth of a PNG's bytes, which every telling carries."""
+        """A small JPEG of (1, C, h, w) latents, as a data URL; a PNG would be ten times as long."""
         values = latents[0].detach().float().cpu().flatten(1).T
         values = values * (self.spread / values.std().clamp(min=1e-6)).clamp(max=1)
         rgb = torch.cat([values, torch.ones(len(values), 1)], 1) @ self.map

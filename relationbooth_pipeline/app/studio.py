@@ -19,7 +19,8 @@ REQUEST_FIELDS = (
 )  # fmt: skip
 # Per picture, so that one visitor cannot hold the model for hours.
 MOST = {"steps": 150, "height": 2048, "width": 2048}
-MOST_TEXT = 2_000  # characters of the prompt and of the negative prompt
+MAX_OBJECTS, MAX_LORAS = 6, 3
+MOST_TEXT = 2_000  # characters of the prompt, of the negative prompt, and of each phrase
 MOST_PICTURES = 8  # of one request
 
 
@@ -178,8 +179,12 @@ class Studio:
             value = getattr(settings, name)
             if value is not None and value > most:
                 raise ValueError(f"`{name}` must be at most {most} here, got {value}.")
-        for name in ("prompt", "negative_prompt"):
-            if len(getattr(settings, name) or "") > MOST_TEXT:
+        for name, given, most in (("image", images, MAX_OBJECTS), ("lora", settings.lora, MAX_LORAS)):
+            if len(given) > most:  # each takes memory of all visitors
+                raise ValueError(f"`{name}` must have at most {most} entries here, got {len(given)}.")
+        for name in ("prompt", "negative_prompt", "phrase"):
+            given = getattr(settings, name) or ""
+            if any(len(text) > MOST_TEXT for text in (given if isinstance(given, list) else [given])):
                 raise ValueError(f"`{name}` must have at most {MOST_TEXT} characters.")
         if any(mask is not None and not mask.startswith(DATA_URL) for mask in settings.mask or []):
             raise ValueError(

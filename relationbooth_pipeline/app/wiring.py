@@ -4,9 +4,10 @@ import gradio as gr
 
 from .actions import Actions
 from .faults import note
-from .form import MAX_LORAS, NO_LORA, NUMBERS, arranged, synced
+from .form import NO_LORA, NUMBERS, arranged, synced
 from .page import Page, aspect
-from .places import MAX_OBJECTS, entry
+from .places import entry
+from .studio import MAX_LORAS, MAX_OBJECTS
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 

@@ -9,10 +9,10 @@ from relationbooth_pipeline.app.actions import Actions, variants
 from relationbooth_pipeline.app.drawing import Drawn, draw
 from relationbooth_pipeline.app.faults import Fault, located, note
 from relationbooth_pipeline.app.form import Form, arranged, synced
-from relationbooth_pipeline.app.places import MAX_OBJECTS, Places, entry
+from relationbooth_pipeline.app.places import Places, entry
 from relationbooth_pipeline.app.python_lines import python_lines
 from relationbooth_pipeline.app.results import Results
-from relationbooth_pipeline.app.studio import Studio
+from relationbooth_pipeline.app.studio import MAX_OBJECTS, Studio
 
 from .conftest import PHOTOS
 

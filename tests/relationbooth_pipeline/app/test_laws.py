@@ -9,10 +9,10 @@ from PIL import Image
 
 from relationbooth_pipeline.app.drawing import Step, draw
 from relationbooth_pipeline.app.form import Form, form_of
-from relationbooth_pipeline.app.places import MAX_OBJECTS, entry
+from relationbooth_pipeline.app.places import entry
 from relationbooth_pipeline.app.results import Results
 from relationbooth_pipeline.app.server import LOOPBACK, SameOrigin
-from relationbooth_pipeline.app.studio import Offer, Studio
+from relationbooth_pipeline.app.studio import MAX_OBJECTS, Offer, Studio
 from relationbooth_pipeline.generation.requests import settings_from
 from relationbooth_pipeline.generation.settings import sha256
 
@@ -52,6 +52,8 @@ def test_only_this_machine_s_own_page_is_answered():
         ({"image": ["/etc/passwd"]}, "do not know `image`"),
         ({"model": "/etc"}, "do not know `model`"),
         ({"steps": 151}, "`steps` must be at most 150 here, got 151"),
+        ({"lora": [["hugging", 1.0]] * 4}, "`lora` must have at most 3 entries here, got 4"),
+        ({"phrase": ["cat", "a" * 2001]}, "`phrase` must have at most 2000 characters"),
     ],
 )
 def test_a_visitor_names_no_file_and_no_more_work_than_is_allowed(changes, message):
@@ -59,6 +61,11 @@ def test_a_visitor_names_no_file_and_no_more_work_than_is_allowed(changes, messa
     studio.offers = {"hugging": Offer("hugging", "hugging")}
     with pytest.raises(ValueError, match=message):
         studio.settings({"prompt": "a cat", **changes}, [])
+
+
+def test_a_visitor_gives_no_more_photos_than_the_page_has_slots():
+    with pytest.raises(ValueError, match="`image` must have at most 6 entries here, got 7"):
+        Studio().settings({"prompt": "a cat", "phrase": ["cat"] * 7}, ["cat.png"] * 7)  # before one is opened
 
 
 def test_a_photo_returns_to_another_page_only_where_one_person_uses_all(tmp_path):
