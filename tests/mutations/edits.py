@@ -1,6 +1,6 @@
 """All edits, by the part of the project that they break."""
 
-from . import annotation, app, core, distillation, encoding, engine, identities, judges, poses, training, words
+from . import annotation, app, core, distillation, encoding, engine, judges, training, words, world
 
 EDITS = [
     *core.EDITS,
@@ -8,8 +8,7 @@ EDITS = [
     *words.EDITS,
     *training.EDITS,
     *distillation.EDITS,
-    *poses.EDITS,
-    *identities.EDITS,
+    *world.EDITS,
     *annotation.EDITS,
     *engine.EDITS,
     *judges.EDITS,
