@@ -1,10 +1,12 @@
 """Laws of the page that need neither model nor browser: who is answered, what is shown to whom, what comes back."""
 
 import asyncio
+import sys
 import threading
 from types import SimpleNamespace
 
 import pytest
+import typer
 from PIL import Image
 
 from relationbooth_pipeline.app.drawing import Step, draw
@@ -13,6 +15,7 @@ from relationbooth_pipeline.app.places import entry
 from relationbooth_pipeline.app.results import Results
 from relationbooth_pipeline.app.server import LOOPBACK, SameOrigin
 from relationbooth_pipeline.app.studio import MAX_OBJECTS, Offer, Studio
+from relationbooth_pipeline.commands.app import app
 from relationbooth_pipeline.generation.requests import settings_from
 from relationbooth_pipeline.generation.settings import sha256
 
@@ -158,3 +161,10 @@ def test_settings_of_a_picture_are_the_form_that_asked_for_it():
     assert form_of(settings, images, offers, defaults) == (asked, [])
     back, lost = form_of(settings, images, {}, defaults)  # on a page that lacks the LoRA
     assert back.loras == ["none"] * 3 and lost == ["the LoRA hugging (start the page with it)"]
+
+
+def test_without_gradio_the_command_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(typer.Exit):
+        app()
+    assert "the page needs gradio: pip install 'relationbooth[app]'" in capsys.readouterr().err
