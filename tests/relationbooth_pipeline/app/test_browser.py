@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from relationbooth_pipeline.sheets.png_settings import read_png_settings
+from tests.forked import free_port
 
 from .conftest import PHOTOS
-from .visitor import Visitor, free_port, running
+from .visitor import Visitor, running
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,12 +12,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 PATIENCE = 90_000  # milliseconds: a busy machine draws slowly
 SCREENSHOTS = os.environ.get("RELATIONBOOTH_SCREENSHOTS")  # folder to look at them afterwards
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
