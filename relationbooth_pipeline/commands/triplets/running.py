@@ -54,18 +54,17 @@ def told_one_by_one(what: str) -> Iterator[None]:
             raise
         for fault in faults:
             typer.echo(fault, err=True)
-        raise ValueError(f"{what} has {len(faults)} faults, listed above. Mend them, then run it again.") from error
+        raise ValueError(f"{what}: {len(faults)} faults, listed above. Mend them, then run it again.") from error
 
 
 def run_stages(
     work: "WorkFolder", choices: "dict[str, Choice | None]", thresholds: "Thresholds", share: "Share", until: str
 ) -> None:
     """The stages find … filter under a bar, then what the filters found, a line for each candidate of this share."""
-    from ...triplets.annotation import STAGES, annotate
+    from ...triplets.annotation import annotate
 
     hide_bars()
-    if choices["keypoints"] is None:
-        typer.echo("keypoints: none are looked for; all are unseen, and the keypoint matching loss will not act.")
+    tell_keypoints(choices)
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks: dict[str, int] = {}
@@ -76,6 +75,13 @@ def run_stages(
 
         with told_when_full(work.root):
             annotate(work, choices, thresholds, share, "filter" if until == "export" else until, told)
+    tell_filtered(work, share, until)
+
+
+def tell_filtered(work: "WorkFolder", share: "Share", until: str) -> None:
+    """What the filters found, a line for each candidate of a share; else how far the stages are."""
+    from ...triplets.annotation import STAGES
+
     if until not in ("filter", "export"):
         typer.echo(f"{work.root}: done up to {until}, of {', '.join(STAGES)}.")
         return
@@ -84,6 +90,12 @@ def run_stages(
         typer.echo(f"{candidate.id}: {'accepted' if record['accepted'] else 'refused'}")
         for reason in record["reasons"]:
             typer.echo(f"  {reason['rule']}: {reason['sentence']} (threshold {reason['threshold']:g})")
+
+
+def tell_keypoints(choices: "dict[str, Choice | None]") -> None:
+    """Say what does not act without keypoints."""
+    if choices["keypoints"] is None:
+        typer.echo("keypoints: none are looked for; all are unseen, and the keypoint matching loss will not act.")
 
 
 def export_folder(work: "WorkFolder", output: Path, options: "ExportOptions") -> None:

@@ -12,6 +12,7 @@ from ..card import CardFacts, dataset_card
 from ..checking import triplet_faults
 from ..engine.candidates import Candidate
 from ..engine.work_folder import WorkFolder
+from ..keys import refuse_keys
 from ..reading import read_triplets
 from ..triplet import KEYPOINT_ORDERS, Triplet
 from ..writing import write_metadata
@@ -37,6 +38,9 @@ class ExportOptions:
     licence: str | None = None
     generator_licences: tuple[str, ...] = ()
     people: bool = False
+
+    def __post_init__(self) -> None:
+        refuse_keys("licence", [self.licence, self.generator_licences])
 
 
 def export(work: WorkFolder, folder: str | Path, options: ExportOptions) -> CardFacts:

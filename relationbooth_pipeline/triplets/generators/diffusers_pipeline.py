@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..keys import refuse_keys
 from .generator import Drawn, Generator, Refused, Request, Undrawn
-from .keys import refuse_keys
 
 
 class DiffusersPipeline(Generator):

@@ -4,7 +4,7 @@ import pytest
 
 from relationbooth_pipeline.triplets.generators import Generator, named_generator
 from relationbooth_pipeline.triplets.generators.endpoint import check_address
-from relationbooth_pipeline.triplets.generators.keys import refuse_keys, without_keys
+from relationbooth_pipeline.triplets.keys import refuse_keys, without_keys
 
 from ..engine.drawn_plan import NEEDS_OPENAI
 
