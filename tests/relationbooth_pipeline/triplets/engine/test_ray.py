@@ -93,16 +93,8 @@ def test_an_actor_that_dies_loses_nothing_and_pays_for_nothing_twice(small_clust
         options = f'{{"model": "m", "base_url": "{mock.address}", "mark": "{tmp_path / name}"}}'
         words = ["--relation", "hugging", "--template", "a {0} is hugging a {1}", "--objects", "cat,bear", "--size", 16]
         words += ["--scene", "in a meadow", "--scene", "at night", "--scene", "in a studio", "--count", 3]
-        words += [
-            "--generator",
-            f"{__name__}:Dying",
-            "--generator-options",
-            options,
-            "--price",
-            0.1,
-            "--per-minute",
-            9999,
-        ]
+        words += ["--generator", f"{__name__}:Dying", "--generator-options", options, "--price", 0.1]
+        words += ["--per-minute", 9999, "--workers", 2]
         mock.paid.clear()
         said = run("make", tmp_path / f"{name}_out", "--work", tmp_path / f"{name}_work", *words, *more)
         works[name] = WorkFolder(tmp_path / f"{name}_work")
@@ -123,9 +115,9 @@ def test_pictures_are_annotated_as_by_one_process(small_cluster, tmp_path):
         for index, name in enumerate(("", "_object_0", "_object_1")):
             Image.new("RGB", (20, 16), (80 * number, 90 * index, 7)).save(tmp_path / f"{number}{name}.png")
     words = ["--phrase", "cat", "--phrase", "bear", "--predicate", "hugging"]
-    for name, more in (("one", []), ("ray", ["--engine", "ray", "--actors", "2"])):
+    for name, more in (("one", []), ("ray", ["--engine", "ray"])):
         said = run("annotate", tmp_path, tmp_path / f"{name}_out", *words, *more)
-    assert "share 1 of 2: filter: 1 candidates done" in said and "2: refused" in said
+    assert "share 0 of 1: filter: 3 candidates done" in said and "2: refused" in said
     assert "the keypoint matching loss will not act" in said
     one, ray = (contents(WorkFolder(tmp_path / f"{name}_out_work")) for name in ("one", "ray"))
     assert ray == one and sum(name.startswith("filter/") for name in one) == 3

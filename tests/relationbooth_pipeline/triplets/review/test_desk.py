@@ -94,7 +94,7 @@ def test_a_folder_without_filtered_candidates_is_refused(tmp_path):
 @pytest.fixture
 def server(desk):
     with review_server(desk) as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
+        threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{found.server_address[1]}"
         found.shutdown()
 
