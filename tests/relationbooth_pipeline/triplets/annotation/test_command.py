@@ -87,6 +87,11 @@ def test_refusals_name_rule_figure_and_threshold(tmp_path, own):
         (["--shard", "2/2"], "`shard` must be i/n"),
         (["--phrase", "cow"], "there must be one object per phrase (3), got 2 pictures"),
         (["--prompt", "a cat and a dog"], "must say 'hugging'"),
+        (["--prompt", "a cat is hugging a dog named sk-sentinel0123456789"], "`pictures` holds what looks like a key"),
+        (["--generator-licence", "sk-sentinel0123456789"], "`licence` holds what looks like a key"),
+        (["--judge", "miniature", "--predicate", "yodelling"], "got 'yodelling'"),
+        (["--boxes", "miniature"], "got 'dog' in 'dog'"),
+        (["--engine", "slurm"], "`--engine` must be local or ray"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(tmp_path, own, words, message):
