@@ -103,9 +103,8 @@ def annotate(
         choices = job.choices()
         check_words(choices, [(row.phrases, row.predicate) for row in rows])
     options = ExportOptions(accept_all, licence, tuple(generator_licence or ()), people)
-    with folder.locked(f"shard-{share.index}-of-{share.count}"):
-        with told_when_full(folder.root):
-            keep_pictures(folder, rows)
+    with told_when_full(folder.root), folder.locked(f"shard-{share.index}-of-{share.count}"):
+        keep_pictures(folder, rows)
         if not cluster.is_ray:
             run_stages(folder, choices, limits, share, until)
     if cluster.is_ray:

@@ -31,16 +31,22 @@ def check_new_folder(output: Path) -> None:
 
 @contextlib.contextmanager
 def told_when_full(path: Path) -> Iterator[None]:
-    """A disk that takes no more is told; what is there stays, and nothing is half-written."""
+    """A disk that takes no more, or takes nothing there, is told; what is there stays, and nothing is half-written."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS):
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            remedy = "Make room, then start the same command again: it goes on where it stopped."
+        elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR) and _is_near(error.filename, path):
+            remedy = "Choose a folder that you may write to."
+        else:
             raise  # also what libraries raise when a model is not there
-        raise ValueError(
-            f"`{path}` could not be written ({error.strerror}). Make room, then start the same command again: it goes "
-            "on where it stopped."
-        ) from error
+        raise ValueError(f"`{path}` could not be written ({error.strerror}). {remedy}") from error
+
+
+def _is_near(file: object, path: Path) -> bool:
+    """Whether an error is about `path`, what is in it, or a temporary file beside it; else it is a model's."""
+    return file is not None and Path(str(file)).absolute().is_relative_to(path.absolute().parent)
 
 
 @contextlib.contextmanager

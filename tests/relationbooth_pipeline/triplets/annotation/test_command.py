@@ -123,6 +123,14 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(tmp_path, own, monkeyp
     assert len(read_triplets(tmp_path / "out")) == 2
 
 
+def test_a_work_folder_that_cannot_be_is_told(tmp_path, own):
+    (tmp_path / "file").write_text("")
+    words = ["--work", tmp_path / "file" / "work", *OPTIONS, *own]
+    result = run("annotate", save_pictures(tmp_path / "pictures"), tmp_path / "out", *words)
+    told = " ".join(result.output.split())
+    assert result.exit_code == 1 and "could not be written (Not a directory). Choose a folder that you may" in told
+
+
 def test_an_output_that_holds_something_is_refused_first(tmp_path, own):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x").write_text("")

@@ -118,7 +118,7 @@ def test_pictures_are_annotated_as_by_one_process(small_cluster, tmp_path):
     words = ["--phrase", "cat", "--phrase", "bear", "--predicate", "hugging"]
     for name, more in (("one", []), ("ray", ["--engine", "ray"])):
         said = run("annotate", tmp_path, tmp_path / f"{name}_out", *words, *more)
-    assert "share 0 of 1: filter: 3 candidates done" in said and "2: refused" in said
+    assert "share 0 of 1: filter: 3 candidates done" in said and "2: accepted" in said
     assert "the keypoint matching loss will not act" in said
     one, ray = (contents(WorkFolder(tmp_path / f"{name}_out_work")) for name in ("one", "ray"))
     assert ray == one and sum(name.startswith("filter/") for name in one) == 3
