@@ -10,7 +10,6 @@ from typing import Any
 from ..keys import refuse_keys
 from .generator import Drawn, Generator, Refused, Request, Undrawn
 
-
 # In the names of classes that fail without a picture, although their signature leaves it out: QwenImageEditPlus, …
 EDITS = ("Edit", "Layered")
 

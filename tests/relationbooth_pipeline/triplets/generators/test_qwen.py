@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit as a tiny real build draws the same object again, where torchvision, which its processor needs, works."""
+"""Qwen-Image-Edit as a tiny real build draws the same object again, where torchvision works: its processor needs it."""
 
 import pytest
 import torch
