@@ -123,7 +123,10 @@ def run_on_ray(
         except ray.exceptions.RayTaskError as error:
             cause = error.as_instanceof_cause()
             raise ValueError(str(cause.args[0] if cause.args else cause)) from error
-        idle.append(taken)
+        if waiting:
+            idle.append(taken)
+        else:  # its place may be what an actor waits for that has not begun: a cluster may hold fewer than `workers`
+            ray.kill(taken)
         yield item, result
 
 

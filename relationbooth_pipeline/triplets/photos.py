@@ -10,6 +10,7 @@ from pathlib import Path
 from ..relation_images import open_image
 from ..relation_layouts import missing_phrases
 from .fields import read_text
+from .keys import refuse_keys
 
 TABLE = "pictures.csv"
 COLUMNS = ("target", "objects", "phrases", "predicate", "prompt")
@@ -142,6 +143,10 @@ def _named_rows(folder: Path) -> Iterator[tuple[str, dict]]:
 
 
 def _faults(row: PictureRow) -> Iterator[str]:
+    try:
+        refuse_keys("pictures", [row.id, row.phrases, row.predicate, row.prompt])
+    except ValueError as error:
+        yield str(error)
     if not row.phrases:
         yield "`phrases` are missing: the noun of each object. Pass `--phrase` once per object."
     elif len(row.objects) != len(row.phrases):

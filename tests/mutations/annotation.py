@@ -10,6 +10,14 @@ CODE = f"{PACKAGE}/triplets/annotation"
 
 EDITS = [
     *edits_of(
+        f"{PACKAGE}/triplets/annotators/__init__.py",
+        {
+            "unknown words are told after pictures were paid for": (
+                "choice.check_words(phrases, predicate)", "pass",
+                f"{TESTS}/triplets/engine/test_make_command.py::test_bad_input_is_told_before_anything_is_sent"),
+        },
+    ),
+    *edits_of(
         f"{CODE}/rules.py",
         {
             "the detector's threshold turned round": (

@@ -18,6 +18,9 @@ EDITS = [
                 "self.open_images, self.open_cost = line[\"images\"], line[\"cost\"]", "pass", COUNTED),
             "a second sending forgets the first": (
                 "self.images, self.cost = self.images + self.open_images, self.cost + self.open_cost", "pass", COUNTED),
+            "a line joins the half that a full disk took": (
+                "os.ftruncate(handle, whole)", "pass",
+                f"{SPENDING}::test_a_line_of_which_a_full_disk_took_a_part_is_taken_back"),
             "a torn line stays": (
                 "os.truncate(self.path, self.path.read_bytes().rfind(b\"\\n\") + 1)", "pass",
                 f"{SPENDING}::test_a_damaged_ledger_stops_everything_and_a_torn_end_does_not"),
@@ -69,12 +72,15 @@ EDITS = [
         },
     ),
     *edits_of(
-        f"{MAKERS}/keys.py",
+        f"{PACKAGE}/triplets/keys.py",
         {
+            "a key that looks like a word may be written down": (
+                "any(key in text for key in _long([*_environment(), *keys]))", "False",
+                f"{NAMED}::test_the_environment_s_keys_are_taken_out_and_refused_and_its_words_are_not"),
             "keys stay in other people's words": (
                 'text = text.replace(key, "[key]")', "pass", f"{NAMED}::test_keys_are_taken_out_of_words"),
             "a password in an address is no key": (
-                "if _KEY.search(text) or _PASSWORD.search(text):", "if _KEY.search(text):",
+                "if _KEY.search(text) or _PASSWORD.search(text) or", "if _KEY.search(text) or",
                 f"{NAMED}::test_what_looks_like_a_key_is_refused_wherever_it_stands"),
         },
     ),

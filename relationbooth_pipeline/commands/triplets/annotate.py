@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from ..errors import clean_errors
-from .running import check_new_folder, export_folder, run_stages, told_one_by_one, told_when_full
+from .cluster import Actors, Cluster, Engine, Gpus, RayAddress
+from .jobs import Annotating, annotator_names
+from .running import (
+    check_new_folder,
+    export_folder,
+    run_stages,
+    tell_filtered,
+    tell_keypoints,
+    told_one_by_one,
+    told_when_full,
+)
 
 Licence = Annotated[str | None, typer.Option(help="Licence of the data set, as the Hub names it: cc-by-4.0.")]
 GeneratorLicences = Annotated[
@@ -57,6 +67,10 @@ def annotate(
     until: Annotated[
         str, typer.Option(help="Last stage: find, segment, keypoints, caption, likeness, relation, filter or export.")
     ] = "export",
+    engine: Engine = "local",
+    actors: Actors = 1,
+    ray_address: RayAddress = None,
+    gpus: Gpus = 0,
     accept_all: AcceptAll = False,
     licence: Licence = None,
     generator_licence: GeneratorLicences = None,
@@ -66,31 +80,38 @@ def annotate(
 
     Every stage is taken up where it ended; what a review changed is looked at anew.
     """
-    from ...generation.sources import resolved_device
-    from ...parallel import Share, local_device
+    from ...parallel import Share
     from ...triplets.annotation import STAGES, ExportOptions, Thresholds, keep_pictures
-    from ...triplets.annotators import ALL_MINIATURE, DEFAULTS, choose_all
+    from ...triplets.annotators import check_words
     from ...triplets.engine import WorkFolder
     from ...triplets.photos import read_pictures
 
     check_new_folder(output)
     if until not in (*STAGES, "export"):
         raise ValueError(f"`--until` must be one of {', '.join(STAGES)} or export, got {until!r}.")
-    if annotators not in ("photos", "miniature"):
-        raise ValueError(f"`--annotators` must be photos or miniature, got {annotators!r}.")
     share, limits = Share.of(shard), Thresholds().changed(threshold or [])
+    cluster = Cluster(engine, actors, ray_address, gpus, shard)
     given = {"boxes": boxes, "masks": masks, "keypoints": keypoints, "captions": captions, "judge": judge,
              "likeness": likeness}  # fmt: skip
-    names = (DEFAULTS if annotators == "photos" else ALL_MINIATURE) | {k: v for k, v in given.items() if v is not None}
+    names = annotator_names(annotators, given)
     with told_one_by_one(f"`{pictures}`"):
         rows = read_pictures(pictures, phrase or [], predicate, prompt)
-    with told_one_by_one("the annotators"):
-        choices = choose_all(names, resolved_device(local_device(device)))
     folder = WorkFolder(work or output.with_name(f"{output.name}_work"))
-    with folder.locked(f"shard-{share.index}-of-{share.count}"):
-        with told_when_full(folder.root):
-            keep_pictures(folder, rows)
-        run_stages(folder, choices, limits, share, until)
+    last = "filter" if until == "export" else until
+    job = Annotating(folder.root.absolute(), names, device, limits, last)
+    with told_one_by_one("the annotators"):
+        choices = job.choices()
+        check_words(choices, [(row.phrases, row.predicate) for row in rows])
+    options = ExportOptions(accept_all, licence, tuple(generator_licence or ()), people)
+    with told_when_full(folder.root), folder.locked(f"shard-{share.index}-of-{share.count}"):
+        keep_pictures(folder, rows)
+        if not cluster.is_ray:
+            run_stages(folder, choices, limits, share, until)
+    if cluster.is_ray:
+        tell_keypoints(choices)
+        with told_one_by_one(f"`{folder.root}`"):
+            cluster.run(job)
+        tell_filtered(folder, share, until)
     if until != "export":
         return
     if share.count > 1:
@@ -98,7 +119,6 @@ def annotate(
             f"{folder.root}: this shard is done; when all are, `relationbooth triplets export {folder.root} {output}`."
         )
         return
-    options = ExportOptions(accept_all, licence, tuple(generator_licence or ()), people)
     export_folder(folder, output, options)
 
 

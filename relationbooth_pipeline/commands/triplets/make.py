@@ -8,7 +8,17 @@ import typer
 
 from ..errors import clean_errors
 from .annotate import AcceptAll, GeneratorLicences, Licence, Work
-from .running import check_new_folder, export_folder, run_stages, told_one_by_one, told_when_full
+from .cluster import Actors, Cluster, Engine, Gpus, RayAddress
+from .jobs import Annotating, Drawing, Painters, annotator_names
+from .running import (
+    check_new_folder,
+    export_folder,
+    run_stages,
+    tell_filtered,
+    tell_keypoints,
+    told_one_by_one,
+    told_when_full,
+)
 from .telling import told_drawing, told_plan
 
 GENERATORS = "openai:MODEL, diffusers:MODEL, relationbooth:MODEL, miniature or module:Class"
@@ -83,6 +93,10 @@ def make(
         str, typer.Option(help="Last stage: generate, crop, same, find … filter as in `annotate`, or export.")
     ] = "export",
     stage: Annotated[str | None, typer.Option(help="Only this stage, on what is there.")] = None,
+    engine: Engine = "local",
+    actors: Actors = 1,
+    ray_address: RayAddress = None,
+    gpus: Gpus = 0,
     accept_all: AcceptAll = False,
     licence: Licence = None,
     generator_licence: GeneratorLicences = None,
@@ -92,15 +106,19 @@ def make(
     The same command takes up what was interrupted; nothing is paid for twice.
     """
     from ...parallel import Share
+    from ...triplets.annotation import ExportOptions, Thresholds
+    from ...triplets.annotators import check_words
     from ...triplets.engine import WorkFolder
     from ...triplets.engine.asking import Manners
     from ...triplets.engine.budget import Caps
-    from ...triplets.engine.make import STAGES, Making
+    from ...triplets.engine.make import STAGES
     from ...triplets.engine.plan import read_plan
-    from ...triplets.generators import ADDRESS, KEY_VARIABLE, named_generator
+    from ...triplets.generators import ADDRESS, KEY_VARIABLE
 
     stages = _stages(STAGES, until, stage)
+    share, cluster = Share.of(shard), Cluster(engine, actors, ray_address, gpus, shard)
     check_new_folder(output)
+    exported = ExportOptions(accept_all, licence, tuple(generator_licence or ()))
     folder = WorkFolder(work or output.with_name(f"{output.name}_work"))
     given = {"relation": relation, "template": template, "predicate": predicate, "count": count, "seed": seed,
              "scenes": scene, "same_templates": same_template, "size": _size(size),
@@ -108,45 +126,60 @@ def make(
     planned = read_plan(plan, given).with_predicate(folder.plan())
     if generator is None:
         raise ValueError(f"`--generator` is needed: {GENERATORS}.")
-    common = {"base_url": base_url or ADDRESS, "key_variable": key_variable or KEY_VARIABLE, "device": device,
-              "batch_size": batch_size}  # fmt: skip
-    options = _json("--generator-options", generator_options)
-    drawer = named_generator(generator, options, **common)
-    editor = drawer
-    if same_generator is not None or same_options is not None:
-        is_one = same_options is None and same_generator == generator
-        same = options if is_one else _json("--same-options", same_options)
-        editor = named_generator(same_generator or generator, same, **common)
+    painters = Painters(
+        generator,
+        _json("--generator-options", generator_options),
+        same_generator,
+        None if same_options is None else _json("--same-options", same_options),
+        base_url or ADDRESS,
+        key_variable or KEY_VARIABLE,
+        device,
+        batch_size,
+    )
+    own = {"boxes": boxes, "masks": masks, "keypoints": keypoints, "captions": captions, "judge": judge,
+           "likeness": likeness}  # fmt: skip
+    later = [name for name in stages if name not in (*STAGES, "export")]
+    annotating = None
+    if {*stages} - {"generate", "same", "export"}:
+        limits, last = Thresholds().changed(threshold or []), [*later, "filter"][-1]
+        annotating = Annotating(folder.root.absolute(), annotator_names(annotators, own), device, limits, last)
+    caps = Caps(max_images, max_cost, price)
     manners = Manners(workers, per_minute, tries, on_long_wait=on_long_wait, again=again)
     drawing = tuple(name for name in STAGES if name in stages)
-    making = Making(planned, drawer, editor, Caps(max_images, max_cost, price), manners, Share.of(shard), drawing)
+    job = Drawing(folder.root.absolute(), planned, painters, caps, manners, drawing, annotating, bool(later))
+    making = job.making(share)
     folder.check_plan(making.claimed())
     making.check_bound()
     if dry_run:
         told_plan(making, folder)
         return
-    needs_annotators = {*stages} - {"generate", "same", "export"}
-    own = {"boxes": boxes, "masks": masks, "keypoints": keypoints, "captions": captions, "judge": judge,
-           "likeness": likeness}  # fmt: skip
-    later = [name for name in stages if name not in (*STAGES, "export")]
-    limits = _limits(threshold or []) if later else None
-    choices = _choices(annotators, own, device) if needs_annotators else {}
+    choices = {}
+    if annotating is not None:
+        with told_one_by_one("the annotators"):
+            choices = annotating.choices()
+            check_words(choices, [(candidate.phrases, making.plan.predicate) for candidate in making.all])
     making.check_generators()
     with told_when_full(folder.root):
         folder.claim(making.claimed())
-        told_drawing(making, folder, choices)
-    if later:
-        share = making.own_share()
-        with folder.locked(f"shard-{share.index}-of-{share.count}"):
-            run_stages(folder, choices, limits, share, later[-1])
+        if not cluster.is_ray:
+            told_drawing(making, folder, choices)
+    if cluster.is_ray:
+        if later:
+            tell_keypoints(choices)
+        with told_one_by_one(f"`{folder.root}`"):
+            cluster.run(job.among(actors))
+        if later:
+            tell_filtered(folder, making.own_share(), later[-1])
+    elif later:
+        own_share = making.own_share()
+        with folder.locked(f"shard-{own_share.index}-of-{own_share.count}"):
+            run_stages(folder, choices, annotating.thresholds, own_share, later[-1])
     if "export" not in stages:
         return
-    if making.share.count > 1:
+    if share.count > 1:
         typer.echo(f"this shard is done; when all are, `relationbooth triplets export {folder.root} {output}`.")
         return
-    from ...triplets.annotation import ExportOptions
-
-    export_folder(folder, output, ExportOptions(accept_all, licence, tuple(generator_licence or ())))
+    export_folder(folder, output, exported)
 
 
 def _stages(drawing: tuple[str, ...], until: str, only: str | None) -> list[str]:
@@ -156,24 +189,6 @@ def _stages(drawing: tuple[str, ...], until: str, only: str | None) -> list[str]
         if name is not None and name not in known:
             raise ValueError(f"`{flag}` must be one of {', '.join(known)}, got {name!r}.")
     return known[: known.index(until) + 1] if only is None else [only]
-
-
-def _limits(settings: list[str]) -> Any:
-    from ...triplets.annotation import Thresholds
-
-    return Thresholds().changed(settings)
-
-
-def _choices(annotators: str, own: dict[str, str | None], device: str) -> dict[str, Any]:
-    from ...generation.sources import resolved_device
-    from ...parallel import local_device
-    from ...triplets.annotators import ALL_MINIATURE, DEFAULTS, choose_all
-
-    if annotators not in ("photos", "miniature"):
-        raise ValueError(f"`--annotators` must be photos or miniature, got {annotators!r}.")
-    names = (DEFAULTS if annotators == "photos" else ALL_MINIATURE) | {k: v for k, v in own.items() if v is not None}
-    with told_one_by_one("the annotators"):
-        return choose_all(names, resolved_device(local_device(device)))
 
 
 def _json(flag: str, text: str | None) -> dict[str, Any]:

@@ -31,16 +31,22 @@ def check_new_folder(output: Path) -> None:
 
 @contextlib.contextmanager
 def told_when_full(path: Path) -> Iterator[None]:
-    """A disk that takes no more is told; what is there stays, and nothing is half-written."""
+    """A disk that takes no more, or takes nothing there, is told; what is there stays, and nothing is half-written."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS):
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            remedy = "Make room, then start the same command again: it goes on where it stopped."
+        elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR) and _is_near(error.filename, path):
+            remedy = "Choose a folder that you may write to."
+        else:
             raise  # also what libraries raise when a model is not there
-        raise ValueError(
-            f"`{path}` could not be written ({error.strerror}). Make room, then start the same command again: it goes "
-            "on where it stopped."
-        ) from error
+        raise ValueError(f"`{path}` could not be written ({error.strerror}). {remedy}") from error
+
+
+def _is_near(file: object, path: Path) -> bool:
+    """Whether an error is about `path`, what is in it, or a temporary file beside it; else it is a model's."""
+    return file is not None and Path(str(file)).absolute().is_relative_to(path.absolute().parent)
 
 
 @contextlib.contextmanager
@@ -54,18 +60,17 @@ def told_one_by_one(what: str) -> Iterator[None]:
             raise
         for fault in faults:
             typer.echo(fault, err=True)
-        raise ValueError(f"{what} has {len(faults)} faults, listed above. Mend them, then run it again.") from error
+        raise ValueError(f"{what}: {len(faults)} faults, listed above. Mend them, then run it again.") from error
 
 
 def run_stages(
     work: "WorkFolder", choices: "dict[str, Choice | None]", thresholds: "Thresholds", share: "Share", until: str
 ) -> None:
     """The stages find … filter under a bar, then what the filters found, a line for each candidate of this share."""
-    from ...triplets.annotation import STAGES, annotate
+    from ...triplets.annotation import annotate
 
     hide_bars()
-    if choices["keypoints"] is None:
-        typer.echo("keypoints: none are looked for; all are unseen, and the keypoint matching loss will not act.")
+    tell_keypoints(choices)
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks: dict[str, int] = {}
@@ -76,6 +81,13 @@ def run_stages(
 
         with told_when_full(work.root):
             annotate(work, choices, thresholds, share, "filter" if until == "export" else until, told)
+    tell_filtered(work, share, until)
+
+
+def tell_filtered(work: "WorkFolder", share: "Share", until: str) -> None:
+    """What the filters found, a line for each candidate of a share; else how far the stages are."""
+    from ...triplets.annotation import STAGES
+
     if until not in ("filter", "export"):
         typer.echo(f"{work.root}: done up to {until}, of {', '.join(STAGES)}.")
         return
@@ -84,6 +96,12 @@ def run_stages(
         typer.echo(f"{candidate.id}: {'accepted' if record['accepted'] else 'refused'}")
         for reason in record["reasons"]:
             typer.echo(f"  {reason['rule']}: {reason['sentence']} (threshold {reason['threshold']:g})")
+
+
+def tell_keypoints(choices: "dict[str, Choice | None]") -> None:
+    """Say what does not act without keypoints."""
+    if choices["keypoints"] is None:
+        typer.echo("keypoints: none are looked for; all are unseen, and the keypoint matching loss will not act.")
 
 
 def export_folder(work: "WorkFolder", output: Path, options: "ExportOptions") -> None:

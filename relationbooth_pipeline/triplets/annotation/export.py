@@ -12,6 +12,7 @@ from ..card import CardFacts, dataset_card
 from ..checking import triplet_faults
 from ..engine.candidates import Candidate
 from ..engine.work_folder import WorkFolder
+from ..keys import refuse_keys
 from ..reading import read_triplets
 from ..triplet import KEYPOINT_ORDERS, Triplet
 from ..writing import write_metadata
@@ -37,6 +38,9 @@ class ExportOptions:
     licence: str | None = None
     generator_licences: tuple[str, ...] = ()
     people: bool = False
+
+    def __post_init__(self) -> None:
+        refuse_keys("licence", [self.licence, self.generator_licences])
 
 
 def export(work: WorkFolder, folder: str | Path, options: ExportOptions) -> CardFacts:
@@ -166,6 +170,7 @@ def _write(work: WorkFolder, folder: Path, candidates: list[Candidate], triplets
         names = [candidate.id, *(f"{candidate.id}_object_{i}" for i in range(len(candidate.objects)))]
         for name, digest in zip(names, (candidate.target, *candidate.objects)):
             lines.append({"file_name": f"{name}.png", "digest": digest, **work.provenance(digest)})
+            lines += _ancestors(work, lines[-1]["parents"])
         moved.append(
             Triplet(
                 **{**vars(triplet), "image": copied(triplet.image, names[0])}
@@ -176,3 +181,9 @@ def _write(work: WorkFolder, folder: Path, candidates: list[Candidate], triplets
     write_metadata(folder, moved)
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (folder / PROVENANCE).write_text(text, encoding="utf-8")
+
+
+def _ancestors(work: WorkFolder, digests: list[str]) -> list[dict]:
+    """Provenance of what a picture here was made from and what is not here itself: its object's cut-out."""
+    own = [digest for digest in digests if work.picture_path(digest).with_suffix(".json").is_file()]  # masks have none
+    return [{"file_name": None, "digest": digest, **work.provenance(digest)} for digest in own]

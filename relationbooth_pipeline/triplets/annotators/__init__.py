@@ -1,6 +1,6 @@
 """Annotators of pictures by name; an annotator is one file here and its row in `KNOWN`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from .annotator import (
     ROLES,
@@ -24,7 +24,7 @@ from .towers import choose_tower
 
 __all__ = [
     "ALL_MINIATURE", "DEFAULTS", "KNOWN", "ROLES", "Annotator", "Box", "BoxFinder", "Captioner", "Choice",
-    "KeypointFinder", "Likeness", "RelationJudge", "Segmenter", "choose", "choose_all",
+    "KeypointFinder", "Likeness", "RelationJudge", "Segmenter", "check_words", "choose", "choose_all",
 ]  # fmt: skip
 
 # Role → prefix → what checks a name's model and gives a maker of it.
@@ -92,3 +92,22 @@ def choose_all(names: dict[str, str], device: str = "cpu") -> dict[str, Choice |
     if faults:
         raise ValueError("\n".join(faults))
     return chosen
+
+
+def check_words(choices: dict[str, Choice | None], words: Iterable[tuple[Sequence[str], str]]) -> None:
+    """See that every annotator knows the words that it will be asked about.
+
+    Args:
+        words: (phrases, predicate) of the candidates.
+    Raises:
+        ValueError: one line for each fault.
+    """
+    faults: dict[str, None] = {}
+    for phrases, predicate in dict.fromkeys((tuple(phrases), predicate) for phrases, predicate in words):
+        for choice in filter(None, choices.values()):
+            try:
+                choice.check_words(phrases, predicate)
+            except ValueError as error:
+                faults[str(error)] = None
+    if faults:
+        raise ValueError("\n".join(faults))

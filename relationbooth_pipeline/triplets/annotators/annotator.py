@@ -20,6 +20,10 @@ class Annotator(ABC):
 
     checkpoint: str
 
+    @classmethod  # noqa: B027 - whoever reads any leaves it out
+    def check_words(cls, phrases: Sequence[str], predicate: str) -> None:
+        """Raise a ValueError for words that it does not know: before a stage runs, and before pictures are paid for."""
+
     def free(self) -> None:  # noqa: B027 - whoever holds nothing leaves it out
         """Let the weights go."""
 
@@ -103,12 +107,13 @@ class Choice(Generic[A]):
 
     Attributes:
         name: as the user gave it. checkpoint: which weights, known before they load. load: makes the annotator.
-        keypoint_order: of keypoint finders.
+        keypoint_order: of keypoint finders. check_words: the class's.
     """
 
     name: str
     checkpoint: str
     load: Callable[[], A]
     keypoint_order: str | None = None
+    check_words: Callable[[Sequence[str], str], None] = Annotator.check_words
 
     NONE: ClassVar[str] = "none"  # the name that turns a role off

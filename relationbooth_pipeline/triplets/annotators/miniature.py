@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from ... import miniature
+from ...miniature.words import words_of
 from ...vision.checkpoints import folder_digest
 from ...vision.towers import MINIATURE
 from .annotator import Annotator, Box, BoxFinder, Choice, KeypointFinder, RelationJudge, Segmenter
@@ -40,6 +41,11 @@ class _Miniature(Annotator):
     def __init__(self, device: str):
         self.model, self.checkpoint = model(device), checkpoint()
 
+    @classmethod
+    def check_words(cls, phrases: Sequence[str], predicate: str) -> None:
+        for phrase in phrases:
+            words_of(phrase, model("cpu").words, "phrase")
+
 
 class MiniatureFinder(_Miniature, BoxFinder):
     def find(self, image: Image.Image, phrase: str) -> list[tuple[Box, float]]:
@@ -59,6 +65,10 @@ class MiniatureKeypoints(_Miniature, KeypointFinder):
 
 
 class MiniatureJudge(_Miniature, RelationJudge):
+    @classmethod
+    def check_words(cls, phrases: Sequence[str], predicate: str) -> None:
+        model("cpu").judges.pose_of(predicate)
+
     def probability(self, image: Image.Image, phrases: Sequence[str], predicate: str) -> float:
         return float(self.model.relation(image, predicate))
 
@@ -78,4 +88,5 @@ def choose_miniature(role: str, device: str) -> Choice:
     if not is_here():
         raise ValueError(f"`miniature`: this installation has no `{MODULE}` with `{WEIGHTS}`. Install one that has it.")
     order = ORDER if role == "keypoints" else None
-    return Choice(MINIATURE, checkpoint(), lambda: _CLASSES[role](device), keypoint_order=order)
+    made = _CLASSES[role]
+    return Choice(MINIATURE, checkpoint(), lambda: made(device), order, check_words=made.check_words)

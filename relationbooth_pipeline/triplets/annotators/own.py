@@ -28,4 +28,5 @@ def choose_own(name: str, role: type[Annotator], device: str, known: str) -> Cho
     if missing := sorted(found.__abstractmethods__):  # else it would fail when its stage begins
         raise ValueError(f"`{name}` lacks {', '.join(missing)} of {role.__name__}. Write what is missing.")
     order = getattr(found, "keypoint_order", None)
-    return Choice(name, getattr(found, "checkpoint", name), lambda: found(device=device), keypoint_order=order)
+    checkpoint = getattr(found, "checkpoint", name)
+    return Choice(name, checkpoint, lambda: found(device=device), order, check_words=found.check_words)

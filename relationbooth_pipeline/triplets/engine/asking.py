@@ -44,6 +44,10 @@ class Manners:
         if self.on_long_wait not in ("wait", "stop"):
             raise ValueError(f"`--on-long-wait` must be wait or stop, got {self.on_long_wait!r}.")
 
+    def shared(self, count: int) -> "Manners":
+        """Of one of `count` processes that ask at the same time: all together keep the pace."""
+        return replace(self, workers=max(1, self.workers // count), per_minute=max(0.01, self.per_minute / count))
+
 
 class Asking:
     """One stage's requests.

@@ -4,6 +4,7 @@ Each line is on the disk before what it announces happens, so that a process kil
 a request that was sent and has no outcome counts as spent.
 """
 
+import errno
 import json
 import os
 import threading
@@ -116,9 +117,10 @@ class Ledger:
                 self._is_mended = True
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                written = os.write(handle, data)
-                if written != len(data):  # a full disk takes a part, which the next reader drops
-                    raise OSError(28, "No space left on device")
+                whole = os.fstat(handle).st_size
+                if os.write(handle, data) != len(data):  # a full disk takes a part, to which the next line would join
+                    os.ftruncate(handle, whole)
+                    raise OSError(errno.ENOSPC, "No space left on device")
                 os.fsync(handle)
             finally:
                 os.close(handle)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..generators.keys import refuse_keys
+from ..keys import refuse_keys
 
 _SLOT = re.compile(r"\{(\d+)\}")
 _ARTICLE = re.compile(r"\b([Aa])n?(\s+)\{(\d+)\}")
@@ -102,7 +102,7 @@ class Plan:
             return f"{match[1]}{'n' if is_vowel else ''}{match[2]}{{{match[3]}}}"
 
         sentence = _SLOT.sub(lambda match: phrases[int(match[1])], _ARTICLE.sub(article, template))
-        return f"{sentence} {self.scenes[turn % len(self.scenes)]}" if self.scenes else sentence
+        return f"{sentence} {self.scenes[turn % len(self.scenes)]}" if self.scenes else sentence.rstrip(",")
 
     def seed_of(self, planned: Planned, index: int | None = None) -> int:
         """Of a target's noise, or of its object `index` alone: of this plan's seed and their names alone."""

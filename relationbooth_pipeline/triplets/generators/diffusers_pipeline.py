@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..keys import refuse_keys
 from .generator import Drawn, Generator, Refused, Request, Undrawn
-from .keys import refuse_keys
+
+# In the names of classes that fail without a picture, although their signature leaves it out: QwenImageEditPlus, …
+EDITS = ("Edit", "Layered")
 
 
 class DiffusersPipeline(Generator):
@@ -57,7 +60,8 @@ class DiffusersPipeline(Generator):
         self._sized = {"height", "width"} <= set(call)
         image = call.get("image")
         self.can_edit = image is not None
-        self._only_edits = image is not None and image.default is inspect.Parameter.empty
+        is_needed = image is not None and image.default is inspect.Parameter.empty
+        self._only_edits = is_needed or (self.can_edit and any(word in pipeline.__name__ for word in EDITS))
         self._class = pipeline.__name__
 
     def settings(self) -> dict[str, Any]:

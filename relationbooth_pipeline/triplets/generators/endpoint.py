@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
+from ..keys import refuse_keys, without_keys
 from .answers import read_answer, read_error
 from .generator import Busy, Drawn, Generator, Halt, Request, Unanswered, Undrawn, Unreadable
-from .keys import refuse_keys, without_keys
 
 ADDRESS, KEY_VARIABLE = "https://api.openai.com/v1", "OPENAI_API_KEY"
 TIMEOUT = 180.0  # seconds without a byte; a large picture of a slow model takes minutes at most
@@ -54,15 +54,19 @@ class ImagesEndpoint(Generator):
             from openai import OpenAI
         except ImportError as error:
             raise ValueError("an endpoint needs the package openai: `pip install 'relationbooth[data]'`.") from error
-        for name, value in (("generator", model), ("base_url", base_url), ("generator_options", fields or {})):
-            refuse_keys(name, value)
         if not re.fullmatch(r"[A-Za-z_]\w*", key_variable):
             raise ValueError("`--key-variable` must be the name of an environment variable, not what it holds.")
+        self._key = os.environ.get(key_variable, "").strip()
+        for name, value in (("generator", model), ("base_url", base_url), ("generator_options", fields or {})):
+            refuse_keys(name, value, self._key)
+        if not re.fullmatch(r"[!-~]*", self._key):  # a header cannot carry it, and its error would show it
+            raise ValueError(
+                f"the environment variable {key_variable} holds no key: one is a single line of ASCII without blanks."
+            )
         if unknown := sorted({*(fields or {})} - {*FIELDS}):
             raise ValueError(f"an endpoint's options are {', '.join(FIELDS)}, got {', '.join(unknown)}.")
         self.model, self.timeout, self.fields = model, timeout, fields or {}
         self.host = check_address(base_url)
-        self._key = os.environ.get(key_variable, "").strip()
         if not self._key and self.host[0] not in LOCAL_HOSTS:
             raise ValueError(
                 f"`{self.host[0]}` needs a key: put it into the environment variable {key_variable} (`--key-variable` "
@@ -75,7 +79,9 @@ class ImagesEndpoint(Generator):
         return {"kind": "openai", "model": self.model, **self.fields}
 
     def check(self, prompts: Sequence[str]) -> None:
-        """Raise a ValueError when nobody listens at the address; nothing is sent."""
+        """Raise a ValueError for a sentence that holds the key, or when nobody listens at the address; nothing is
+        sent."""
+        refuse_keys("plan", list(prompts), self._key)
         place = _proxy(*self.host) or self.host[:2]
         try:
             socket.create_connection(place, timeout=CONNECT_SECONDS).close()

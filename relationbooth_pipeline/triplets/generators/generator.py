@@ -100,7 +100,7 @@ class Generator(ABC):
     is_paid: bool = False
     batch_size: int = 1
     default_size: tuple[int, int] = (1024, 1024)
-    same_templates: tuple[str, ...] = ("The photo of the same {0}, alone and whole, in another pose,",)
+    same_templates: tuple[str, ...] = ("The photo of the same {0}, alone and whole, in another pose and place,",)
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -8,9 +8,9 @@ doing something that the adapter knows.
 from collections.abc import Sequence
 from typing import Any
 
+from ..keys import refuse_keys
 from .diffusers_pipeline import _let_go
 from .generator import Drawn, Generator, Request, Undrawn
-from .keys import refuse_keys
 
 # What decides a picture; where it runs does not.
 OPTIONS = (

@@ -12,6 +12,7 @@ from ..annotation.decisions import DECISIONS, Decision, decision_of, read_decisi
 from ..annotation.segment import Segment
 from ..engine.candidates import Candidate
 from ..engine.work_folder import WorkFolder
+from ..keys import refuse_keys
 
 
 class Desk:
@@ -56,6 +57,7 @@ class Desk:
             faults = [*faults, "`candidate` must be one of this folder's."]
         else:
             faults += _faults(candidate, decision, self.work.record("caption", candidate.id))
+        refuse_keys("decision", values)
         if faults:
             raise ValueError(" ".join(faults))
         known = ("candidate", "decision", "exchanged", "boxes", "keypoints", "prompt", "phrases")

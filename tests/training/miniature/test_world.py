@@ -8,12 +8,13 @@ import pytest
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
 from relationbooth_pipeline.triplets import read_triplets
+from relationbooth_pipeline.triplets.photos import read_pictures
 from training.miniature.world.captions import PREDICATES, make_caption
 from training.miniature.world.identities import COLORS, SPECIES, all_named_characters, named_character
 from training.miniature.world.poses import POSES, RELATIONS
 from training.miniature.world.rendering import BACKGROUNDS, render
 from training.miniature.world.splits import KINDS, held_out_characters, is_held_out, training_character
-from training.miniature.world.triplets import write_triplets
+from training.miniature.world.triplets import main, write_triplets
 
 
 def scene_of(pose, seed, **arguments):
@@ -110,3 +111,17 @@ def test_triplets_are_read_by_the_package(tmp_path):
     assert len(triplets) == 2 and len(triplets[0].image_prompts) == 2
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_plain_pictures_are_the_triplets_without_their_annotations_and_without_pairs_of_one_species(tmp_path):
+    write_triplets(tmp_path / "exact", "hugging", 10)
+    main(["hugging", "--output_dir", str(tmp_path / "plain"), "--count", "6", "--plain"])
+    distinct = [t for t in read_triplets(tmp_path / "exact") if len(set(t.phrases)) == 2][:6]
+    rows = read_pictures(tmp_path / "plain")
+    assert [row.id for row in rows] == [triplet.image.stem for triplet in distinct]
+    for row, triplet in zip(rows, distinct):
+        assert (row.prompt, row.predicate) == (triplet.prompt, triplet.predicate)
+        assert list(row.phrases) == list(triplet.phrases)
+        for one, other in zip((row.target, *row.objects), (triplet.image, *triplet.image_prompts)):
+            assert one.read_bytes() == other.read_bytes()
+    assert len(list((tmp_path / "plain").iterdir())) == 6 * 3 + 1

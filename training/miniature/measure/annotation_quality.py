@@ -58,8 +58,12 @@ def measure(pose: str, count: int, choices: dict[str, Choice | None], folder: Pa
 
 def distinct_triplets(pose: str, count: int, folder: Path, seed: int = 0) -> list[Triplet]:
     """Exactly annotated ones; one in eight pairs shares its species, and no phrase would tell those apart."""
-    write_triplets(folder, pose, 2 * count + 8, seed)
-    return [t for t in read_triplets(folder) if len(set(t.phrases)) == len(t.phrases)][:count]
+    drawn, found = count // 4, []
+    while len(found) < count:
+        drawn += count - len(found)
+        write_triplets(folder, pose, drawn, seed)
+        found = [t for t in read_triplets(folder) if len(set(t.phrases)) == len(t.phrases)]
+    return found[:count]
 
 
 def annotated(exact: list[Triplet], choices: dict[str, Choice | None], folder: Path) -> WorkFolder:

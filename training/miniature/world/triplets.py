@@ -1,6 +1,8 @@
 """Writes triplets of the world in the project's own format, a `datasets` image folder with `metadata.jsonl`."""
 
 import argparse
+import csv
+import itertools
 import json
 import random
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from relationbooth_pipeline.relation_files import whole_file
+from relationbooth_pipeline.triplets.photos import COLUMNS, TABLE
 
 from .captions import make_caption
 from .identities import Character
@@ -70,6 +73,28 @@ def write_triplets(folder, pose, count, seed=0, held_out=False, detail="species"
         path.write_text(text, encoding="utf-8")
 
 
+def write_pictures(folder, pose, count, seed=0, held_out=False):
+    """`count` targets and their objects as a person has photos: no annotations, and the words in `pictures.csv`.
+
+    The pictures are those of `write_triplets`, without pairs of one species: no phrase would tell those apart.
+    """
+    folder, rows = Path(folder), [COLUMNS]
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        if len(rows) > count:
+            break
+        target, prompts, caption = draw_triplet(pose, random.Random(seed * 1_000_003 + number), held_out)
+        if len(set(caption.phrases)) < len(caption.phrases):
+            continue
+        name = f"{pose}_{number:04d}"
+        names = [f"{name}.png", *(f"{name}_object_{index}.png" for index in range(len(prompts)))]
+        for file, scene in zip(names, (target, *prompts)):
+            Image.fromarray(scene.image).save(folder / file)
+        rows.append((names[0], ";".join(names[1:]), ";".join(caption.phrases), caption.predicate, caption.text))
+    with whole_file(folder / TABLE) as path, path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
 def _plain(array):
     """Nested lists of six decimals: a tenth of a thousandth of a pixel."""
     return np.round(array.astype(float), 6).tolist()
@@ -82,8 +107,10 @@ def main(arguments=None):
     parser.add_argument("--count", type=int, default=5, help="a RelationLoRA takes 4 to 6")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held_out", action="store_true", help="draw characters that no stage has trained on")
+    parser.add_argument("--plain", action="store_true", help="pictures alone, for `relationbooth triplets annotate`")
     given = parser.parse_args(arguments)
-    write_triplets(given.output_dir, given.pose, given.count, given.seed, given.held_out)
+    write = write_pictures if given.plain else write_triplets
+    write(given.output_dir, given.pose, given.count, given.seed, held_out=given.held_out)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,11 @@ def test_refusals_name_rule_figure_and_threshold(tmp_path, own):
         (["--shard", "2/2"], "`shard` must be i/n"),
         (["--phrase", "cow"], "there must be one object per phrase (3), got 2 pictures"),
         (["--prompt", "a cat and a dog"], "must say 'hugging'"),
+        (["--prompt", "a cat is hugging a dog named sk-sentinel0123456789"], "`pictures` holds what looks like a key"),
+        (["--generator-licence", "sk-sentinel0123456789"], "`licence` holds what looks like a key"),
+        (["--judge", "miniature", "--predicate", "yodelling"], "got 'yodelling'"),
+        (["--boxes", "miniature"], "got 'dog' in 'dog'"),
+        (["--engine", "slurm"], "`--engine` must be local or ray"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(tmp_path, own, words, message):
@@ -116,6 +121,14 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(tmp_path, own, monkeyp
     assert not (tmp_path / "out").exists()
     assert run("annotate", pictures, tmp_path / "out", *words).exit_code == 0
     assert len(read_triplets(tmp_path / "out")) == 2
+
+
+def test_a_work_folder_that_cannot_be_is_told(tmp_path, own):
+    (tmp_path / "file").write_text("")
+    words = ["--work", tmp_path / "file" / "work", *OPTIONS, *own]
+    result = run("annotate", save_pictures(tmp_path / "pictures"), tmp_path / "out", *words)
+    told = " ".join(result.output.split())
+    assert result.exit_code == 1 and "could not be written (Not a directory). Choose a folder that you may" in told
 
 
 def test_an_output_that_holds_something_is_refused_first(tmp_path, own):

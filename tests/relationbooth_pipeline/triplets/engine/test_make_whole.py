@@ -1,5 +1,6 @@
 """`relationbooth triplets make` from a plan to triplets that `check` passes, with a painter of coloured blocks."""
 
+import json
 import sys
 
 import pytest
@@ -80,6 +81,14 @@ def test_a_plan_becomes_triplets_stage_by_stage(make, tmp_path, monkeypatch):
     triplets = read_triplets(tmp_path / "out")
     assert [t.prompt for t in triplets] == ["a cat is hugging a dog in a meadow", "a cat is hugging a dog at night"]
     assert triplets[0].predicate == "hugging" and triplets[0].phrases == ["cat", "dog"]
+    text = (tmp_path / "out" / "provenance.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    made = {line["file_name"]: line for line in lines if line["file_name"]}
+    by_digest = {line["digest"]: line for line in lines}
+    targets = {line["digest"] for name, line in made.items() if "_object_" not in name}
+    cut_outs = [by_digest[line["parents"][0]] for name, line in made.items() if "_object_" in name]
+    assert len(cut_outs) == 4 and all(line["file_name"] is None for line in cut_outs)
+    assert {line["parents"][0] for line in cut_outs} <= targets  # object ← its cut-out ← a target
     monkeypatch.chdir(tmp_path)
     checked = CliRunner().invoke(app, ["triplets", "check", "out"])
     assert checked.exit_code == 0, checked.output

@@ -23,7 +23,7 @@ def test_an_object_alone_is_in_another_scene_and_its_own_sentence():
     assert plan.same_prompt(first, 0) == "a fox is standing at night"
     assert plan.same_prompt(first, 1) == "an owl is waving in a meadow"
     plan = small_plan(scenes=())
-    assert plan.same_prompt(first, 1, ["The photo of the same {0}"]) == "The photo of the same owl"
+    assert plan.same_prompt(first, 1, ["The photo of the same {0}, alone,"]) == "The photo of the same owl, alone"
 
 
 def test_seeds_are_of_plan_candidate_and_object_alone():

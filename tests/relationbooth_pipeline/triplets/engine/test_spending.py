@@ -1,6 +1,7 @@
 """Ledger, budget and pace: what is counted, what may be spent, how fast."""
 
 import json
+import os
 
 import pytest
 
@@ -57,6 +58,18 @@ def test_a_damaged_ledger_stops_everything_and_a_torn_end_does_not(tmp_path):
     ledger.path.write_text('{"key": 3}\n', encoding="utf-8")
     with pytest.raises(ValueError, match="`ledger.jsonl`, line 1, is no line of a ledger"):
         Ledger(tmp_path)
+
+
+def test_a_line_of_which_a_full_disk_took_a_part_is_taken_back(tmp_path, monkeypatch):
+    ledger, write = Ledger(tmp_path), os.write
+    ledger.write("sent", "k", "a-0", 1, 0.1)
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda handle, data: write(handle, data[:20]))
+        with pytest.raises(OSError, match="No space left"):
+            ledger.write("done", "k", "a-0", 1, 0.1, picture="p")
+    ledger.write("done", "k", "a-0", 1, 0.1, picture="q")  # another thread, which found room again
+    found = Ledger(tmp_path)
+    assert found.torn is None and (found.account("k").picture, found.account("k").attempts) == ("q", 1)
 
 
 def test_nothing_is_reserved_beyond_the_caps():

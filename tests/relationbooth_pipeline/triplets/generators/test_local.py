@@ -105,6 +105,8 @@ def test_what_a_diffusers_pipeline_refuses_before_it_loads(klein, tmp_path):
     (tmp_path / "model_index.json").write_text(index, encoding="utf-8")
     editor = named_generator(f"diffusers:{tmp_path}", {"true_cfg_scale": 4.0, "negative_prompt": " "})
     assert editor.can_edit
+    with pytest.raises(ValueError, match="`QwenImageEditPlusPipeline` only edits pictures. Name it with `--same-gen"):
+        editor.draw([Request("a cat", 1, SIZE)])  # before its weights are looked for
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}', encoding="utf-8")
     assert not named_generator(f"diffusers:{tmp_path}").can_edit
 

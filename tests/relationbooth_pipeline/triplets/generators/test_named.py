@@ -4,7 +4,7 @@ import pytest
 
 from relationbooth_pipeline.triplets.generators import Generator, named_generator
 from relationbooth_pipeline.triplets.generators.endpoint import check_address
-from relationbooth_pipeline.triplets.generators.keys import refuse_keys, without_keys
+from relationbooth_pipeline.triplets.keys import refuse_keys, without_keys
 
 from ..engine.drawn_plan import NEEDS_OPENAI
 
@@ -67,6 +67,42 @@ def test_keys_are_no_options_models_or_addresses():
         assert KEY not in str(raised.value) and "secret99" not in str(raised.value)
     with pytest.raises(ValueError, match="an endpoint's options are background.*, got n"):
         named_generator("openai:m", {"n": 3}, **local)
+
+
+@NEEDS_OPENAI
+@pytest.mark.parametrize("key", ["sk-first-line\nand-another", "schlüssel-geheim", "two words of a key"])
+def test_a_key_that_no_request_can_carry_is_refused_unseen(monkeypatch, key):
+    monkeypatch.setenv("MY_VALUE", key)
+    with pytest.raises(ValueError, match="variable MY_VALUE holds no key: one is a single line of ASCII") as raised:
+        named_generator("openai:m", base_url="http://127.0.0.1:9/v1", key_variable="MY_VALUE")
+    assert key not in str(raised.value)
+
+
+@NEEDS_OPENAI
+@pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "MY_SERVER"])  # the second only because it is named
+def test_the_own_key_is_known_whatever_it_looks_like(monkeypatch, variable):
+    plain, address = "0123456789abcdef" * 2, "http://127.0.0.1:9"
+    monkeypatch.setenv(variable, plain)
+
+    def refused(made, *arguments, **named):
+        with pytest.raises(ValueError, match="what looks like a key") as raised:
+            made(*arguments, **named)
+        assert plain not in str(raised.value)
+
+    common = {"base_url": f"{address}/v1", "key_variable": variable}
+    refused(named_generator("openai:m", **common).check, [f"a cat near {plain}"])
+    refused(named_generator, f"openai:{plain}", **common)
+    refused(named_generator, "openai:m", base_url=f"{address}/{plain}", key_variable=variable)
+
+
+def test_the_environment_s_keys_are_taken_out_and_refused_and_its_words_are_not(monkeypatch):
+    plain = "0123456789abcdef" * 2
+    monkeypatch.setenv("MY_API_KEY", plain)
+    with pytest.raises(ValueError, match="`plan` holds what looks like a key"):
+        refuse_keys("plan", {"scenes": [f"near {plain}"]})
+    assert without_keys(f"wrong key {plain}!") == "wrong key [key]!"
+    monkeypatch.setenv("MY_API_KEY", "none")  # what local servers are given
+    refuse_keys("plan", "there is none in the meadow")
 
 
 @NEEDS_OPENAI

@@ -25,7 +25,7 @@ def work(tmp_path):
 def opened(browser, work, **options):
     """The page of a folder's review; what it complained about is checked at the end."""
     with review_server(Desk(work)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         context = browser.new_context(**options)
         try:
             page = context.new_page()

@@ -76,6 +76,7 @@ def test_exchanged_objects_change_places_at_once_and_moved_boxes_wait_for_new_ma
         ({"boxes": [[0, 0, 1, 1]]}, r"`boxes` must be one per object \(2\), got 1"),
         ({"boxes": [[0.5, 0, 0.2, 1], [0, 0, 1, 1]]}, "box"),
         ({"phrases": ["cat", "bear"]}, "'bear' must stand in the sentence 'a cat is hugging a dog' as whole words"),
+        ({"phrases": ["cat", "sk-sentinel0123456789"]}, "`decision` holds what looks like a key"),
         ({"prompt": "a cat and a dog"}, "must stand in the sentence 'a cat and a dog'"),
         ({"keypoints": {"target": [[[0, 0, 1]] * 17]}}, r"`target` must be one per object \(2\), got 1"),
     ],
@@ -94,7 +95,7 @@ def test_a_folder_without_filtered_candidates_is_refused(tmp_path):
 @pytest.fixture
 def server(desk):
     with review_server(desk) as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
+        threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{found.server_address[1]}"
         found.shutdown()
 

@@ -1,6 +1,7 @@
 """Keys stay in the environment: what looks like one is refused where it is written down, and taken out of messages."""
 
 import json
+import os
 import re
 from typing import Any
 
@@ -9,16 +10,20 @@ _KEY = re.compile(
     r"\bsk-[A-Za-z0-9_-]{6,}|\b(?:pk|rk|api|key)-[A-Za-z0-9_-]{16,}|\b(?:hf|r8|gsk|xai)_[A-Za-z0-9]{8,}|\bAIza[\w-]{20,}|Bearer\s+\S{6,}"
 )
 _PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s@]+@")
+# Variables of the environment that hold keys, whatever those look like; shorter values, "none" or "test", are words.
+_NAMED_KEY = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
+LEAST = 12  # characters
 LONGEST = 300  # characters of another's message
 
 
-def refuse_keys(where: str, value: Any) -> None:
-    """Raise a ValueError when a text, or any text within lists and fields, holds what looks like a key or password.
+def refuse_keys(where: str, value: Any, *keys: str) -> None:
+    """Raise a ValueError when a text, or any text within lists and fields, holds what looks like a key or password, or
+    a key that the environment holds, or one of `keys`.
 
     The message says where, never what.
     """
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    if _KEY.search(text) or _PASSWORD.search(text):
+    if _KEY.search(text) or _PASSWORD.search(text) or any(key in text for key in _long([*_environment(), *keys])):
         raise ValueError(
             f"`{where}` holds what looks like a key or a password. Keys come from the environment alone, such as "
             "OPENAI_API_KEY: take it out, and make a new one where others could read it."
@@ -27,9 +32,16 @@ def refuse_keys(where: str, value: Any) -> None:
 
 def without_keys(text: str, *keys: str | None) -> str:
     """Another's words, cut, in one line, without `keys` and whatever else looks like one."""
-    for key in keys:
-        if key:
-            text = text.replace(key, "[key]")
+    for key in (*filter(None, keys), *_long(_environment())):
+        text = text.replace(key, "[key]")
     text = _PASSWORD.sub("[address]", _KEY.sub("[key]", text))
     text = " ".join(text.split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _environment() -> list[str]:
+    return [value.strip() for name, value in os.environ.items() if _NAMED_KEY.search(name.upper())]
+
+
+def _long(keys: list[str]) -> list[str]:
+    return [key for key in keys if len(key) >= LEAST]
