@@ -1,4 +1,4 @@
-"""One Chromium for every test that looks at a page: Playwright's synchronous API runs once in a process."""
+"""Chromium for the tests that look at a page."""
 
 import shutil
 
@@ -17,8 +17,9 @@ def chromium() -> str:
     return CHROMIUM
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium):
+    """One a module: while Playwright's synchronous API is open, its event loop is this process's only one."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need `pip install playwright`")
     with playwright.sync_playwright() as play:
         found = play.chromium.launch(executable_path=chromium, args=ARGUMENTS)
