@@ -85,7 +85,9 @@ def run(
     subject_token: Annotated[str, typer.Option(help="Of dreambooth: the rare word.")] = "sks",
     clip: Annotated[str | None, typer.Option(help="CLIP model. Default: ViT-B/32; the miniature's own towers.")] = None,
     dino: Annotated[str | None, typer.Option(help="DINO model. Default: dino-vits16; the miniature's own.")] = None,
-    detector: Annotated[str, typer.Option(help="OWLv2 or Grounding DINO; boxes: the case's own; none.")] = "boxes",
+    detector: Annotated[
+        str, typer.Option(help="OWLv2 or Grounding DINO; miniature; boxes: the case's own; none.")
+    ] = "boxes",
     vlm: Annotated[str | None, typer.Option(help="Image-text-to-text model that answers yes/no questions.")] = None,
     judge: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint (…/v1).")] = None,
     judge_model: Annotated[str | None, typer.Option(help="Its model's name.")] = None,

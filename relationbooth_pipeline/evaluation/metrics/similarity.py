@@ -58,8 +58,7 @@ class TextAlignment(Metric):
 def photo_features(store: FeatureStore, cases: CaseFile, case: Case) -> list[torch.Tensor]:
     """(photos, D) of each object: all its photos, whichever the system got."""
     return [
-        store.photos([cases.photo(case, i, k) for k in range(len(photos))])
-        for i, photos in enumerate(case.references)
+        store.photos([cases.photo(case, i, k) for k in range(len(photos))]) for i, photos in enumerate(case.references)
     ]
 
 

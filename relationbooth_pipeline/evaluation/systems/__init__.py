@@ -10,6 +10,7 @@ from .baselines import Collage, PictureFolder, PythonFunction, Shuffled
 from .ip_adapter import IPAdapter
 from .loaded import LoadedPipeline
 from .pictures import draw_cases, is_drawn, missing_numbers, picture_path, picture_settings, seconds_a_picture
+from .relation_words import RelationWords
 from .relationbooth import LATE_START, LoraTable, PlainSDXL, RelationBooth
 from .subjects import CustomDiffusion, DreamBoothLora, TextualInversion
 from .system import Order, System, noise_seed
@@ -65,8 +66,11 @@ class _Builder:
     @property
     def shared(self) -> LoadedPipeline:
         if self._shared is None:
-            self._shared = LoadedPipeline(self.options.generation, self.options.cases_a_call)
+            self._shared = self.own()
         return self._shared
+
+    def own(self) -> LoadedPipeline:
+        return LoadedPipeline(self.options.generation, self.options.cases_a_call)
 
     def bare(self) -> LoadedPipeline:
         none = {"adapter": "none", "adapter_weight_name": None, "image_encoder": None, "local_image_encoder": None}
@@ -98,6 +102,7 @@ KINDS: dict[str, tuple[str | None, _Make]] = {
     "adapter": (None, lambda b, name, _: RelationBooth(name, b.shared, None)),
     "late": (None, lambda b, name, _: RelationBooth(name, b.shared, None, b.options.late_start)),
     "sdxl": (None, lambda b, name, _: PlainSDXL(name, b.shared)),
+    "relation-words": ("TABLE", lambda b, name, at: RelationWords(name, b.own(), at)),
     "ip-adapter": ("[FILE]", _Builder.ip_adapter),
     "dreambooth": (
         "FOLDER",

@@ -70,13 +70,12 @@ class LoadedPipeline:
         elif self._loras:
             self.pipe.disable_lora()
 
-    def call(
-        self, prompts: Sequence[str], seeds: Sequence[Sequence[int]], **arguments: Any
-    ) -> list[list[Image.Image]]:
+    def call(self, prompts: Sequence[str], seeds: Sequence[Sequence[int]], **arguments: Any) -> list[list[Image.Image]]:
         """For each prompt one picture for each of its seeds, in one batch; noise comes from the CPU on every device.
 
         Args:
-            seeds: as many for every prompt. arguments: of the pipeline, with an entry for each prompt where it has such.
+            seeds: as many for every prompt.
+            arguments: of the pipeline, with an entry for each prompt where it has such.
         """
         settings, count = self.settings, len(seeds[0])
         pictures = self.pipe(

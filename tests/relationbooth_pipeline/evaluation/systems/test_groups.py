@@ -60,7 +60,10 @@ def company(tmp_path, models, monkeypatch):
     settings.checked()
 
     def make(name, **changes):
-        changes |= {"systems": ("company", "shuffled:company"), "system_options": SystemOptions(settings, cases_a_call=3)}
+        changes |= {
+            "systems": ("company", "shuffled:company"),
+            "system_options": SystemOptions(settings, cases_a_call=3),
+        }
         return Run(run_options(cases.folder, tmp_path / name, models, **changes))
 
     return make
