@@ -142,9 +142,9 @@ def load_base(model: Path) -> StableDiffusionXLPipeline:
     return pipe
 
 
-def evaluate(model: str, root: Path, systems: Sequence[str] = SYSTEMS, against: str | None = "ours") -> str:
-    """Draw, score and report; gives the tables."""
-    settings = GenerationSettings(prompt="of each case", model=model, seed=0, device="cpu", image_prompt_scale=1.0)
+def evaluate(root: Path, systems: Sequence[str] = SYSTEMS, steps: int | None = None) -> str:
+    """Draw, score and report; gives the tables. `steps`: of sampling."""
+    settings = GenerationSettings(prompt="of each case", model=MINIATURE, seed=0, device="cpu", steps=steps)
     settings.checked()
     options = SystemOptions(settings, collage_size=IMAGE_SIZE, cases_a_call=8)
     metrics = MetricOptions(clip=MINIATURE, dino=MINIATURE, detector=MINIATURE)
@@ -153,7 +153,7 @@ def evaluate(model: str, root: Path, systems: Sequence[str] = SYSTEMS, against: 
     for stage in ("draw", "score"):
         for item in run.work(stage):
             print(stage, *item, flush=True)
-    return finish(run, against, False)[0]
+    return finish(run, "ours", False)[0]
 
 
 def _actions() -> tuple[str, ...]:
@@ -184,7 +184,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(name, flush=True)
     steps = max(1, round(200 * given.steps_scale))
     relation_words(miniature.path(), root, given.poses, max_train_steps=steps, train_batch_size=4)
-    print(evaluate(MINIATURE, root))
+    print(evaluate(root))
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def dreambooth_lora(
         tune([p for p in pipe.unet.parameters() if p.requires_grad], loss, run)
         state = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipe.unet, adapter_name="subject"))
     finally:
-        pipe.unet.delete_adapters("subject")
+        pipe.unet.unload_lora()
     with whole_folder(folder) as fresh:
         StableDiffusionXLPipeline.save_lora_weights(fresh, unet_lora_layers=state)
 
