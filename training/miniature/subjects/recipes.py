@@ -28,9 +28,9 @@ from .words import add_word, embeddings_of, forget_word, save_word, train_last_r
 
 LORA_RANK = 4
 LORA_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")  # of self- and cross-attention
-DREAMBOOTH = Tuning(steps=200, batch=4, learning_rate=1e-3, weight_decay=1e-4)
-TEXTUAL_INVERSION = Tuning(steps=200, batch=4, learning_rate=2e-2, weight_decay=0.0)  # decay would move other words
-CUSTOM_DIFFUSION = Tuning(steps=150, batch=4, learning_rate=2e-4, weight_decay=0.0)
+DREAMBOOTH = Tuning(steps=100, batch=4, learning_rate=1e-3, weight_decay=1e-4)
+TEXTUAL_INVERSION = Tuning(steps=100, batch=4, learning_rate=2e-2, weight_decay=0.0)  # decay would move other words
+CUSTOM_DIFFUSION = Tuning(steps=60, batch=4, learning_rate=1e-3, weight_decay=0.0)
 PRIOR_WEIGHT = 1.0  # of the class pictures' loss
 
 
@@ -172,8 +172,9 @@ def _custom_processors(pipe: StableDiffusionXLPipeline) -> list[torch.nn.Paramet
         if is_trained:
             processors[name].to_k_custom_diffusion.weight.data.copy_(layer.to_k.weight)
             processors[name].to_v_custom_diffusion.weight.data.copy_(layer.to_v.weight)
-    pipe.unet.set_attn_processor(processors)
-    return [p for processor in processors.values() for p in processor.parameters()]
+    parameters = [p for processor in processors.values() for p in processor.parameters()]
+    pipe.unet.set_attn_processor(processors)  # which empties the dict
+    return parameters
 
 
 @contextmanager
