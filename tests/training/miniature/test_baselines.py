@@ -95,6 +95,18 @@ def test_custom_diffusion_without_steps_is_the_base(pipe, world, tmp_path):
             assert torch.equal(kept[f"{path}.processor.{name}_custom_diffusion.weight"], getattr(layer, name).weight)
 
 
+def test_custom_diffusion_trains_keys_values_and_each_word_of_a_pair(pipe, world):
+    root, subjects, _ = world
+    folder = root / "custom-diffusion" / "+".join(subject.name for subject in subjects)
+    for name, tensor in load_file(folder / recipes.CUSTOM_WEIGHTS).items():
+        path, _, which = name.partition(".processor.")
+        stock = getattr(pipe.unet.get_submodule(path), which.removesuffix("_custom_diffusion.weight")).weight
+        assert not torch.equal(tensor, stock)
+    start = recipes.embeddings_of(pipe, recipes.TOKEN)["clip_l"][0]
+    words = [next(iter(load_file(folder / subject.name / WORDS[0]).values())) for subject in subjects]
+    assert not torch.equal(words[0], start) and not torch.equal(words[1], start) and not torch.equal(*words)
+
+
 def test_textual_inversion_starts_from_the_class_noun(pipe, world, tmp_path):
     _, subjects, _ = world
     recipes.textual_inversion(pipe, subjects[0], tmp_path / "ti", replace(RUNS["textual-inversion"], steps=0))
