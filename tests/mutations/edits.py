@@ -1,6 +1,6 @@
 """All edits, by the part of the project that they break."""
 
-from . import annotation, core, distillation, encoding, engine, identities, judges, poses, training, words
+from . import annotation, core, distillation, encoding, engine, evaluation, identities, judges, poses, training, words
 
 EDITS = [
     *core.EDITS,
@@ -13,4 +13,5 @@ EDITS = [
     *annotation.EDITS,
     *engine.EDITS,
     *judges.EDITS,
+    *evaluation.EDITS,
 ]
