@@ -111,7 +111,10 @@ def markdown(tables: Sequence[Table], published: bool = False) -> str:
         names = [column.name for column in table.columns]
         text += [f"### {table.title}", "", "| system | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for kind in (table.rows, table.differences):
-            text += [f"| {row} | " + " | ".join(_cell(found[c.name], c.digits) for c in table.columns) + " |" for row, found in kind.items()]
+            text += [
+                f"| {row} | " + " | ".join(_cell(found[c.name], c.digits) for c in table.columns) + " |"
+                for row, found in kind.items()
+            ]
         text += ["", *(f"{note}" for note in table.notes), ""]
     if published:
         for title, (columns, rows) in PUBLISHED.items():

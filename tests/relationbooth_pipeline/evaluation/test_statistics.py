@@ -1,6 +1,7 @@
 """Intervals: means over cases, coverage on simulated worlds, pairing, and tables."""
 
 import json
+import re
 
 import numpy as np
 import pytest
