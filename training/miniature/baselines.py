@@ -183,7 +183,8 @@ def main(arguments: list[str] | None = None) -> None:
     for name in trainings(load_base(miniature.path()), root, subjects, runs):
         print(name, flush=True)
     steps = max(1, round(200 * given.steps_scale))
-    relation_words(miniature.path(), root, given.poses, max_train_steps=steps, train_batch_size=4)
+    unseen = [pose for pose in given.poses if pose in poses_of_kinds("bc")]  # as RelationLoRAs are trained for
+    relation_words(miniature.path(), root, unseen, max_train_steps=steps, train_batch_size=4)
     print(evaluate(root))
 
 
