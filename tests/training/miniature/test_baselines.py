@@ -18,10 +18,8 @@ from training.miniature.bench import choose_characters, name_of
 from training.miniature.subjects import recipes
 from training.miniature.subjects.words import text_parts
 
-RUNS = {
-    name: recipes.Tuning(steps=2, batch=2, learning_rate=1e-3, weight_decay=0.0)
-    for name in ("dreambooth", "textual-inversion", "custom-diffusion")
-}
+TOY = recipes.Tuning(steps=1, batch=2, learning_rate=1e-3, weight_decay=0.0)
+RUNS = {"dreambooth": TOY, "textual-inversion": TOY, "custom-diffusion": replace(TOY, steps=2)}  # a pair takes turns
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +126,8 @@ def test_the_table_has_a_row_for_every_system(world):
     words = {"is hugging": "hug.safetensors"}
     save_file({"clip_l": torch.ones(2, 128), "clip_g": torch.ones(2, 128)}, root / "hug.safetensors")
     (root / "relation_words.json").write_text(json.dumps(words), encoding="utf-8")
-    text = baselines.evaluate(root, steps=1)
+    ours = [text for text in baselines.SYSTEMS if text not in ("adapter", "sdxl", "shuffled:ours")]  # elsewhere tested
+    text = baselines.evaluate(root, ours, steps=1)
     assert "two objects, 2 cases" in text and "one object, 2 cases" in text
     for row in ("ours", "relation-words", "dreambooth", "textual-inversion", "custom-diffusion", "collage"):
         assert text.count(f"| {row} |") == 3
