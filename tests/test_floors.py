@@ -78,6 +78,10 @@ TRAINING_BELOW = {
     "training/miniature/stages": ("training/common", "training/lora", "training/adapter", "training/encoder",
                                   "training", "training/miniature/world/poses", "training/miniature/world"),
 }  # fmt: skip
+TRAINING_BELOW["training/miniature/subjects"] = (
+    *TRAINING_BELOW["training/miniature/stages"],
+    "training/miniature/stages",
+)
 TRAINING_BELOW["training/miniature/judges"] = (
     *TRAINING_BELOW["training/miniature/stages"],
     "training/miniature/stages",
@@ -85,6 +89,7 @@ TRAINING_BELOW["training/miniature/judges"] = (
 TRAINING_BELOW["training/miniature/measure"] = (
     *TRAINING_BELOW["training/miniature/judges"],
     "training/miniature/judges",
+    "training/miniature/subjects",
 )
 TRAINING_BELOW["training/miniature"] = (*TRAINING_BELOW["training/miniature/measure"], "training/miniature/measure")
 

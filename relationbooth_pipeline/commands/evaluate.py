@@ -85,7 +85,9 @@ def run(
     subject_token: Annotated[str, typer.Option(help="Of dreambooth: the rare word.")] = "sks",
     clip: Annotated[str | None, typer.Option(help="CLIP model. Default: ViT-B/32; the miniature's own towers.")] = None,
     dino: Annotated[str | None, typer.Option(help="DINO model. Default: dino-vits16; the miniature's own.")] = None,
-    detector: Annotated[str, typer.Option(help="OWLv2 or Grounding DINO; boxes: the case's own; none.")] = "boxes",
+    detector: Annotated[
+        str, typer.Option(help="OWLv2 or Grounding DINO; miniature; boxes: the case's own; none.")
+    ] = "boxes",
     vlm: Annotated[str | None, typer.Option(help="Image-text-to-text model that answers yes/no questions.")] = None,
     judge: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint (…/v1).")] = None,
     judge_model: Annotated[str | None, typer.Option(help="Its model's name.")] = None,
@@ -99,6 +101,9 @@ def run(
     ray_address: Annotated[str | None, typer.Option(help="Of a Ray cluster. Default: this machine.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="As in generate.")] = "auto",
+    cases_a_call: Annotated[
+        int | None, typer.Option(help="Drawn together in one call of a pipeline. Default: 8 in the miniature, else 1.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Pictures a pass of metrics; 1 repeats to the last digit.")] = 1,
     dry_run: Annotated[
         bool, typer.Option(help="Only tell how many pictures are left, and how long they take.")
@@ -144,6 +149,7 @@ def run(
             pictures=pictures,
             collage_size=height or defaults.size,
             subject_token=subject_token,
+            cases_a_call=defaults.cases_a_call if cases_a_call is None else cases_a_call,
         ),
         metric_options=MetricOptions(
             clip=defaults.clip,
@@ -181,9 +187,9 @@ def run(
 def _work(opened, stage: str) -> None:
     columns = (TextColumn("{task.description:6}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(stage, total=opened.count_of_share())
-        for _ in opened.work(stage):
-            progress.advance(task)
+        task = progress.add_task(stage, total=opened.pictures_of(opened.items_of_share()))
+        for item in opened.work(stage):
+            progress.advance(task, opened.pictures_of([item]))
 
 
 @app.command()

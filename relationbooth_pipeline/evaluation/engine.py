@@ -1,18 +1,20 @@
 """A run: cases × systems → pictures, scores, tables and a page, in one folder that may be left and taken up again."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..parallel import Share, run_here, run_on_ray, wait_for_all
 from .benches import open_cases
+from .cases import Case
 from .metrics import MetricOptions, plan_metrics, score_case
 from .metrics.scores import keep_columns
-from .systems import System, SystemOptions, build_systems, draw_case, is_drawn
+from .systems import System, SystemOptions, build_systems, draw_cases, is_drawn
 from .systems.pictures import told_when_full, write_json
 
 RUN = "run.json"
+Item = tuple[str, tuple[int, ...]]  # system, and the numbers of the cases that it draws in one call
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,15 @@ class Run:
     def system(self, name: str) -> System:
         return next(system for system in self.systems if system.name == name)
 
-    def items(self) -> list[tuple[str, int]]:
-        """(system, number of the case): system by system, so that a pipeline loads once."""
-        return [(system.name, index) for system in self.systems for index in range(len(self.cases.cases))]
+    def items(self) -> list[Item]:
+        """System by system, so that a pipeline loads once; both stages share them, so a shard scores what it drew."""
+        return [(system.name, group) for system in self.systems for group in system.groups(self.cases.cases)]
+
+    def cases_of(self, item: Item) -> list[Case]:
+        return [self.cases.cases[index] for index in item[1]]
 
     def left_to_draw(self) -> list[tuple[str, int]]:
-        """Items with a picture missing.
+        """(system, number of the case) with a picture missing.
 
         Raises:
             ValueError: a picture is there with other settings.
@@ -99,21 +104,21 @@ class Run:
         count = self.options.pictures
         return [
             (name, index)
-            for name, index in self.items()
+            for name, group in self.items()
+            for index in group
             if not is_drawn(self.root, self.system(name), self.cases, self.cases.cases[index], count)
         ]
 
-    def draw(self, item: tuple[str, int]) -> int:
+    def draw(self, item: Item) -> int:
         """Draw an item's missing pictures; their number."""
-        name, index = item
-        system, case = self.system(name), self.cases.cases[index]
-        if is_drawn(self.root, system, self.cases, case, self.options.pictures):
+        system, group = self.system(item[0]), self.cases_of(item)
+        if all(is_drawn(self.root, system, self.cases, case, self.options.pictures) for case in group):
             return 0
         if self._loaded is not system:
             self._let_go(system)
             system.load()
             self._loaded = system
-        return draw_case(self.root, system, self.cases, case, self.options.pictures)
+        return draw_cases(self.root, system, self.cases, group, self.options.pictures)
 
     def _let_go(self, coming: System) -> None:
         """Free the last pipeline, unless the coming system shares it or needs none."""
@@ -122,15 +127,15 @@ class Run:
             self._pipeline.free()
         self._pipeline = new or self._pipeline
 
-    def score(self, item: tuple[str, int]) -> None:
+    def score(self, item: Item) -> None:
         """Score an item's pictures, unless they are."""
-        name, index = item
         if self._metrics is None:
             self._metrics = self._make_metrics()
             keep_columns(self.root, self._metrics)
-        score_case(self.root, name, self.cases, self.cases.cases[index], self.options.pictures, self._metrics)
+        for case in self.cases_of(item):
+            score_case(self.root, item[0], self.cases, case, self.options.pictures, self._metrics)
 
-    def work(self, stage: str) -> Iterator[tuple[str, int]]:
+    def work(self, stage: str) -> Iterator[Item]:
         """Do a stage, "draw" or "score", in this process's share or on Ray; yields each finished item."""
         items = self.items()
         if self.options.engine == "ray":
@@ -143,9 +148,12 @@ class Run:
                 yield item
         wait_for_all()
 
-    def count_of_share(self) -> int:
+    def pictures_of(self, items: Sequence[Item]) -> int:
+        return sum(len(group) for _, group in items) * self.options.pictures
+
+    def items_of_share(self) -> list[Item]:
         items = self.items()
-        return len(items) if self.options.engine == "ray" else len(self.share.part(items))
+        return items if self.options.engine == "ray" else self.share.part(items)
 
 
 class _RayWorker:
@@ -154,5 +162,5 @@ class _RayWorker:
     def __init__(self, options: RunOptions, stage: str):
         self.options, self.stage = options, stage
 
-    def __call__(self) -> Callable[[tuple[str, int]], None]:
+    def __call__(self) -> Callable[[Item], None]:
         return getattr(Run(self.options), self.stage)

@@ -28,12 +28,17 @@ MINIATURE_NOTE = (
 
 @dataclass(frozen=True)
 class DefaultModels:
-    """What a bench is drawn and read with unless told otherwise. `size`: pixels of a picture's side."""
+    """What a bench is drawn and read with unless told otherwise. `size`: pixels of a picture's side.
+
+    Attributes:
+        cases_a_call: see `SystemOptions`; one picture of SDXL fills a small GPU.
+    """
 
     model: str
     clip: str
     dino: str
     size: int
+    cases_a_call: int
 
 
 def default_models(bench: str, model: str | None, clip: str | None, dino: str | None) -> DefaultModels:
@@ -42,7 +47,7 @@ def default_models(bench: str, model: str | None, clip: str | None, dino: str | 
     model = model or (MINIATURE if small else BASE)
     return DefaultModels(
         model, clip or (MINIATURE if small else CLIP), dino or (MINIATURE if small else DINO),
-        128 if model == MINIATURE else 1024,
+        size=128 if model == MINIATURE else 1024, cases_a_call=8 if model == MINIATURE else 1,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """All edits, by the part of the project that they break."""
 
-from . import annotation, app, core, distillation, encoding, engine, judges, training, words, world
+from . import annotation, app, core, distillation, encoding, engine, evaluation, training, words, world
 
 EDITS = [
     *core.EDITS,
@@ -11,6 +11,6 @@ EDITS = [
     *world.EDITS,
     *annotation.EDITS,
     *engine.EDITS,
-    *judges.EDITS,
     *app.EDITS,
+    *evaluation.EDITS,
 ]

@@ -6,8 +6,10 @@ from typing import Protocol
 
 from PIL import Image
 
+from ...miniature.annotator import LEAST_SCORE, MiniatureAnnotator
 from ...vision.checkpoints import check_kind
 from ...vision.detectors import THRESHOLDS, Detector, Found, overlap
+from ...vision.towers import MINIATURE
 from ..cases import Case
 
 
@@ -37,12 +39,23 @@ class GivenBoxes:
         return [Found(tuple(box), 1.0) for box in case.boxes]
 
 
+class DrawnWorldDetector:
+    """The drawn world's own annotator, which learned from renders alone and which no system reads."""
+
+    def __init__(self, device: str):
+        self.annotator = MiniatureAnnotator.load(device=device)
+        self.checkpoint = f"miniature annotator, score ≥ {LEAST_SCORE}"
+
+    def boxes(self, picture: Image.Image, phrase: str) -> list[Found]:
+        return [Found(box, score) for box, score in self.annotator.find(picture, phrase)]
+
+
 class DetectedBoxes:
     """What a detector finds of each phrase."""
 
     by_name = True
 
-    def __init__(self, detector: Detector):
+    def __init__(self, detector: Detector | DrawnWorldDetector):
         self.detector, self.checkpoint = detector, detector.checkpoint
 
     def find(self, case: Case, picture: Image.Image) -> list[Found | None]:
@@ -67,8 +80,10 @@ class DetectedBoxes:
 
 
 def detector(source: str, device: str) -> Callable[[], Finder]:
-    """A maker of the finder, its kind checked; "boxes": the case's own."""
+    """A maker of the finder, its kind checked; "boxes": the case's own; "miniature": the drawn world's."""
     if source == "boxes":
         return GivenBoxes
+    if source == MINIATURE:
+        return lambda: DetectedBoxes(DrawnWorldDetector(device))
     check_kind(source, tuple(THRESHOLDS), "detector")
     return lambda: DetectedBoxes(Detector(source, device))

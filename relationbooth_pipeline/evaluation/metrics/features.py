@@ -10,8 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...relation_files import whole_file
+from ...relation_images import open_image
 from ...vision.pictures import picture_digest
 from ...vision.towers import Tower
+from ..cases.files import file_digest
 
 FEATURES = "features"
 
@@ -29,11 +31,20 @@ class FeatureStore:
         key = hashlib.sha256(f"{tower.checkpoint}|{tower.preprocessing}".encode()).hexdigest()[:16]
         self.folder = folder / FEATURES / key if folder is not None else None
         self._known: dict[str, torch.Tensor] = {}
+        self._of_files: dict[str, torch.Tensor] = {}
 
     def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         """(B, D), each of unit length."""
         names = [picture_digest(picture) for picture in pictures]
         return self._features(names, pictures, self.tower.image_features)
+
+    def photos(self, paths: Sequence[Path]) -> torch.Tensor:
+        """(B, D) of photos that many cases share: each file is opened once."""
+        digests = [file_digest(path) for path in paths]
+        new = {digest: path for digest, path in zip(digests, paths) if digest not in self._of_files}
+        if new:
+            self._of_files |= zip(new, self.images([open_image(path) for path in new.values()]))
+        return torch.stack([self._of_files[digest] for digest in digests])
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """(B, D), each of unit length."""

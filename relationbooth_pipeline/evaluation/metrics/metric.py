@@ -31,6 +31,11 @@ class Column:
     higher_is_better: bool = True
 
     @property
+    def digits(self) -> int:
+        """After the point, the same for every figure of the column: an interval's ends are read together."""
+        return 1 if "100·" in self.scale else 3 if "cos" in self.scale else 2
+
+    @property
     def key(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from ...relation_images import open_image
 from ..cases import Case, CaseFile, case_predicate
 from .features import FeatureStore
 from .metric import Column, Metric, Value
@@ -59,8 +58,7 @@ class TextAlignment(Metric):
 def photo_features(store: FeatureStore, cases: CaseFile, case: Case) -> list[torch.Tensor]:
     """(photos, D) of each object: all its photos, whichever the system got."""
     return [
-        store.images([open_image(cases.photo(case, i, k)) for k in range(len(photos))])
-        for i, photos in enumerate(case.references)
+        store.photos([cases.photo(case, i, k) for k in range(len(photos))]) for i, photos in enumerate(case.references)
     ]
 
 

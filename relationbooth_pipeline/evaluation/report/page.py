@@ -60,7 +60,7 @@ def page(
     data = {
         "about": about,
         "notes": scores.notes,
-        "columns": [asdict(column) for column in scores.columns],
+        "columns": [{**asdict(column), "digits": column.digits} for column in scores.columns],
         "tables": [_table(table) for table in tables],
         "people": votes.lines(),
         "systems": list(scores.values),
@@ -83,6 +83,7 @@ def _table(table: Table) -> dict:
 
     return {
         "title": table.title,
+        "columns": [column.name for column in table.columns],
         "rows": plain(table.rows),
         "differences": plain(table.differences),
         "missing": table.missing,

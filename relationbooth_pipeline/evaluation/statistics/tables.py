@@ -16,7 +16,8 @@ class Table:
     """Figures of some cases.
 
     Attributes:
-        title: which cases. rows: system → column → interval, None where not defined. differences: "a − b" → likewise.
+        title: which cases. columns: without those that no case of this half can have (one object is never exchanged).
+        rows: system → column → interval, None where not defined. differences: "a − b" → likewise.
         missing: system → column → number of pictures without a figure.
     """
 
@@ -65,7 +66,8 @@ def build_table(
         if base in means and system != base
     }
     title = f"{half}, {len(chosen)} {'case' if len(chosen) == 1 else 'cases'}"
-    return Table(title, scores.columns, rows, differences, missing, list(scores.notes))
+    defined = [c for c in scores.columns if half == "all" or any(found[c.name] for found in rows.values())]
+    return Table(title, defined, rows, differences, missing, list(scores.notes))
 
 
 def halves(cases: CaseFile) -> list[str]:
@@ -109,7 +111,10 @@ def markdown(tables: Sequence[Table], published: bool = False) -> str:
         names = [column.name for column in table.columns]
         text += [f"### {table.title}", "", "| system | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for kind in (table.rows, table.differences):
-            text += [f"| {row} | " + " | ".join(_cell(found[n]) for n in names) + " |" for row, found in kind.items()]
+            text += [
+                f"| {row} | " + " | ".join(_cell(found[c.name], c.digits) for c in table.columns) + " |"
+                for row, found in kind.items()
+            ]
         text += ["", *(f"{note}" for note in table.notes), ""]
     if published:
         for title, (columns, rows) in PUBLISHED.items():
@@ -129,7 +134,7 @@ def markdown(tables: Sequence[Table], published: bool = False) -> str:
     return "\n".join(text) + "\n"
 
 
-def _cell(interval: Interval | None) -> str:
+def _cell(interval: Interval | None, digits: int) -> str:
     if interval is None:
         return "–"
-    return interval.text(1 if abs(interval.mean) >= 10 else 3)
+    return interval.text(digits)

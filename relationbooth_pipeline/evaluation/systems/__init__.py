@@ -9,18 +9,20 @@ from ...generation.settings import GenerationSettings
 from .baselines import Collage, PictureFolder, PythonFunction, Shuffled
 from .ip_adapter import IPAdapter
 from .loaded import LoadedPipeline
-from .pictures import draw_case, is_drawn, missing_numbers, picture_path, picture_settings, seconds_a_picture
+from .pictures import draw_cases, is_drawn, missing_numbers, picture_path, picture_settings, seconds_a_picture
+from .relation_words import RelationWords
 from .relationbooth import LATE_START, LoraTable, PlainSDXL, RelationBooth
 from .subjects import CustomDiffusion, DreamBoothLora, TextualInversion
-from .system import System, noise_seed
+from .system import Order, System, noise_seed
 
 __all__ = [
     "KINDS",
     "DEFAULT_SYSTEMS",
+    "Order",
     "System",
     "SystemOptions",
     "build_systems",
-    "draw_case",
+    "draw_cases",
     "is_drawn",
     "missing_numbers",
     "noise_seed",
@@ -43,6 +45,7 @@ class SystemOptions:
         late_start: steps before image prompts act. pictures: of each case. collage_size: pixels.
         subject_weight, subject_token: of DreamBooth-LoRAs.
         ip_adapter_scale: of every masked image.
+        cases_a_call: cases that one call of a pipeline draws together, where the system can.
     """
 
     generation: GenerationSettings
@@ -53,6 +56,7 @@ class SystemOptions:
     subject_weight: float = 1.0
     subject_token: str = "sks"
     ip_adapter_scale: float = 0.6
+    cases_a_call: int = 1
 
 
 class _Builder:
@@ -62,12 +66,15 @@ class _Builder:
     @property
     def shared(self) -> LoadedPipeline:
         if self._shared is None:
-            self._shared = LoadedPipeline(self.options.generation)
+            self._shared = self.own()
         return self._shared
+
+    def own(self) -> LoadedPipeline:
+        return LoadedPipeline(self.options.generation, self.options.cases_a_call)
 
     def bare(self) -> LoadedPipeline:
         none = {"adapter": "none", "adapter_weight_name": None, "image_encoder": None, "local_image_encoder": None}
-        return LoadedPipeline(replace(self.options.generation, **none))
+        return LoadedPipeline(replace(self.options.generation, **none), self.options.cases_a_call)
 
     @property
     def table(self) -> LoraTable:
@@ -95,6 +102,7 @@ KINDS: dict[str, tuple[str | None, _Make]] = {
     "adapter": (None, lambda b, name, _: RelationBooth(name, b.shared, None)),
     "late": (None, lambda b, name, _: RelationBooth(name, b.shared, None, b.options.late_start)),
     "sdxl": (None, lambda b, name, _: PlainSDXL(name, b.shared)),
+    "relation-words": ("TABLE", lambda b, name, at: RelationWords(name, b.own(), at)),
     "ip-adapter": ("[FILE]", _Builder.ip_adapter),
     "dreambooth": (
         "FOLDER",
@@ -114,8 +122,10 @@ def build_systems(texts: Sequence[str], options: SystemOptions) -> list[System]:
     Without a name a system is called by its kind.
 
     Raises:
-        ValueError: an unknown kind, a source missing or too much, two systems of one name.
+        ValueError: an unknown kind, a source missing or too much, two systems of one name, no case a call.
     """
+    if options.cases_a_call < 1:
+        raise ValueError(f"`cases_a_call` must be at least 1, got {options.cases_a_call}.")
     built: dict[str, System] = {}
     builder = _Builder(options)
     for text in texts:

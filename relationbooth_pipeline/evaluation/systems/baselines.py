@@ -10,15 +10,14 @@ from pathlib import Path
 from PIL import Image
 
 from ...relation_images import open_image
-from ...sheets.png_settings import read_png_settings
 from ..cases import Case, CaseFile
-from .pictures import picture_path, picture_settings
-from .system import System, noise_seed
+from .pictures import draw_cases, picture_path
+from .system import OneByOne, Order, System
 
 _NUMBERED = re.compile(r"(?P<case>.+?)(?:[_/](?P<number>\d+))?")
 
 
-class Collage(System):
+class Collage(OneByOne):
     """References pasted side by side: the ceiling of identity without any relation; exposes metrics that prefer it."""
 
     def __init__(self, name: str, size: int):
@@ -28,17 +27,17 @@ class Collage(System):
     def settings(self, case: Case) -> dict:
         return {"method": "collage", "size": self.size}
 
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
-        picture = Image.new("RGB", (self.size, self.size), "white")
-        boxes = case.boxes or [(i / len(photos), 0.1, (i + 1) / len(photos), 0.9) for i in range(len(photos))]
+    def draw_one(self, order: Order) -> list[Image.Image]:
+        picture, photos = Image.new("RGB", (self.size, self.size), "white"), order.photos
+        boxes = order.case.boxes or [(i / len(photos), 0.1, (i + 1) / len(photos), 0.9) for i in range(len(photos))]
         for photo, box in zip(photos, boxes):
             left, top, right, bottom = (round(v * self.size) for v in box)
             size = (max(1, right - left), max(1, bottom - top))
             picture.paste(photo.resize(size, Image.Resampling.LANCZOS), (left, top))
-        return [picture] * len(seeds)
+        return [picture] * len(order.seeds)
 
 
-class Shuffled(System):
+class Shuffled(OneByOne):
     """Another system's pictures of another case with as many objects: a floor that any metric must tell apart."""
 
     derived = True
@@ -50,6 +49,8 @@ class Shuffled(System):
     def prepare(self, cases: CaseFile, root: Path) -> None:
         self.base.prepare(cases, root)
         self.cases, self.root, self.other = cases, root, {}
+        groups = self.base.groups(cases.cases)
+        self.groups_of_base = [[cases.cases[number] for number in group] for group in groups]
         for case in cases.cases:
             # those at work first: their pictures are drawn anyway
             group = _with_as_many(case, cases.cases)
@@ -69,14 +70,12 @@ class Shuffled(System):
     def load(self) -> None:
         self.base.load()
 
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
-        other = self.other[case.id]
-        paths = [picture_path(self.root, self.base.name, other.id, number) for number in range(len(seeds))]
-        wanted = [picture_settings(self.base, self.cases, other, number) for number in range(len(seeds))]
-        if all(path.is_file() and read_png_settings(path) == w for path, w in zip(paths, wanted)):
-            return [open_image(path) for path in paths]
-        photos = [open_image(path) for path in self.cases.image_prompts(other)]
-        return self.base.draw(other, photos, [noise_seed(other.id, number) for number in range(len(seeds))])
+    def draw_one(self, order: Order) -> list[Image.Image]:
+        """The other case's pictures, which are drawn now, with all of their call, if its turn has not come yet."""
+        other, count = self.other[order.case.id], len(order.seeds)
+        group = next((group for group in self.groups_of_base if other in group), [other])
+        draw_cases(self.root, self.base, self.cases, group, count)
+        return [open_image(picture_path(self.root, self.base.name, other.id, number)) for number in range(count)]
 
 
 def _with_as_many(case: Case, cases: Sequence[Case]) -> list[Case]:
@@ -84,7 +83,7 @@ def _with_as_many(case: Case, cases: Sequence[Case]) -> list[Case]:
     return [other for other in cases if len(other.phrases) == len(case.phrases)]
 
 
-class PictureFolder(System):
+class PictureFolder(OneByOne):
     """Pictures that were made elsewhere: `<case id>/<number>.png`, `<case id>_<number>.png`, or `<case id>.png`.
 
     Raises (in `prepare`):
@@ -130,11 +129,11 @@ class PictureFolder(System):
         files = [self.files[case.id, number] for number in range(self.count)]
         return {"method": "folder", "files": [hashlib.sha256(f.read_bytes()).hexdigest()[:32] for f in files]}
 
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
-        return [open_image(self.files[case.id, number]) for number in range(len(seeds))]
+    def draw_one(self, order: Order) -> list[Image.Image]:
+        return [open_image(self.files[order.case.id, number]) for number in range(len(order.seeds))]
 
 
-class PythonFunction(System):
+class PythonFunction(OneByOne):
     """Anybody's function `module:function`, called as `function(case, photos, seeds)`; gives a PIL image a seed.
 
     The module's source is part of the settings: pictures of changed code are not mixed with older ones.
@@ -158,5 +157,5 @@ class PythonFunction(System):
     def settings(self, case: Case) -> dict:
         return {"method": "callable", "target": self.target, "code": self.code}
 
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
-        return self.function(case, list(photos), list(seeds))
+    def draw_one(self, order: Order) -> list[Image.Image]:
+        return self.function(order.case, list(order.photos), list(order.seeds))

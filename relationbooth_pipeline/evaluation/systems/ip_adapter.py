@@ -8,14 +8,14 @@ from PIL import Image, ImageDraw
 from ...relation_layouts import side_by_side
 from ..cases import Case, CaseFile
 from .loaded import LoadedPipeline
-from .system import System
+from .system import OneByOne, Order
 
 REPOSITORY = "h94/IP-Adapter"
 WEIGHTS = "sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors"
 IMAGE_ENCODER = "models/image_encoder"  # CLIP ViT-H/14, which the Plus weights were trained with
 
 
-class IPAdapter(System):
+class IPAdapter(OneByOne):
     """Each photo acts within its object's box; one adapter, one scale.
 
     Args:
@@ -50,21 +50,22 @@ class IPAdapter(System):
         pipe, (folder, _, file) = self.loaded.pipe, self.weights.rpartition("/")
         pipe.load_ip_adapter(self.source, subfolder=folder, weight_name=file, image_encoder_folder=self.image_encoder)
 
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
+    def draw_one(self, order: Order) -> list[Image.Image]:
         from diffusers.image_processor import IPAdapterMaskProcessor
 
-        pipe, settings = self.loaded.pipe, self.loaded.settings
+        pipe, settings, photos = self.loaded.pipe, self.loaded.settings, list(order.photos)
         side = pipe.default_sample_size * pipe.vae_scale_factor
         height, width = settings.height or side, settings.width or side
-        masks = [box_mask(box, height, width) for box in case.boxes or side_by_side(len(photos))]
+        masks = [box_mask(box, height, width) for box in order.case.boxes or side_by_side(len(photos))]
         tensor = IPAdapterMaskProcessor().preprocess(masks, height=height, width=width)
         pipe.set_ip_adapter_scale([[self.scale] * len(photos)])
-        return self.loaded.call(
-            case.prompt,
-            seeds,
-            ip_adapter_image=[list(photos)],
+        (pictures,) = self.loaded.call(
+            [order.case.prompt],
+            [order.seeds],
+            ip_adapter_image=[photos],
             cross_attention_kwargs={"ip_adapter_masks": [tensor.reshape(1, len(photos), height, width)]},
         )
+        return pictures
 
 
 def box_mask(box: Sequence[float], height: int, width: int) -> Image.Image:

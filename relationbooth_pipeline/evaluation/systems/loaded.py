@@ -25,10 +25,11 @@ class LoadedPipeline:
 
     Args:
         settings: checked; prompt, images and seed come with each case.
+        cases_a_call: of the systems that draw with it.
     """
 
-    def __init__(self, settings: GenerationSettings):
-        self.settings = settings
+    def __init__(self, settings: GenerationSettings, cases_a_call: int = 1):
+        self.settings, self.cases_a_call = settings, cases_a_call
         self.resolved = resolve_sources(settings)
         self._pipe, self._loras = None, {}
 
@@ -69,18 +70,24 @@ class LoadedPipeline:
         elif self._loras:
             self.pipe.disable_lora()
 
-    def call(self, prompt: str, seeds: Sequence[int], **arguments: Any) -> list[Image.Image]:
-        """Pictures for one prompt, one for each seed, in one batch; noise comes from the CPU on every device."""
-        settings = self.settings
-        return self.pipe(
-            prompt,
-            num_images_per_prompt=len(seeds),
+    def call(self, prompts: Sequence[str], seeds: Sequence[Sequence[int]], **arguments: Any) -> list[list[Image.Image]]:
+        """For each prompt one picture for each of its seeds, in one batch; noise comes from the CPU on every device.
+
+        Args:
+            seeds: as many for every prompt.
+            arguments: of the pipeline, with an entry for each prompt where it has such.
+        """
+        settings, count = self.settings, len(seeds[0])
+        pictures = self.pipe(
+            list(prompts),
+            num_images_per_prompt=count,
             negative_prompt=settings.negative_prompt,
             height=settings.height,
             width=settings.width,
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance_scale,
             guidance_rescale=settings.guidance_rescale,
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            generator=[torch.Generator("cpu").manual_seed(seed) for of_prompt in seeds for seed in of_prompt],
             **arguments,
         ).images
+        return [pictures[start : start + count] for start in range(0, len(pictures), count)]

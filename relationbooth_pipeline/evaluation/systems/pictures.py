@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ...relation_files import whole_file
 from ...relation_images import open_image
 from ...sheets.png_settings import read_png_settings, save_png
 from ..cases import Case, CaseFile
-from .system import System, noise_seed
+from .system import Order, System, noise_seed
 
 PICTURES, TIMINGS = "pictures", "timings"
 
@@ -65,30 +66,42 @@ def missing_numbers(root: Path, system: System, cases: CaseFile, case: Case, cou
     return missing
 
 
-def draw_case(root: Path, system: System, cases: CaseFile, case: Case, count: int) -> int:
-    """Draw what is missing of a case's `count` pictures; gives the number drawn.
+def draw_cases(root: Path, system: System, cases: CaseFile, group: Sequence[Case], count: int) -> int:
+    """Draw what is missing of the `count` pictures of each of `group`; gives the number drawn.
 
+    Args:
+        group: cases that the system always draws in one call, see `System.groups`; all of them are drawn for one that
+            misses a picture.
     Raises:
         ValueError: settings differ, the system gave something else than pictures, or the disk is full.
     """
-    missing = missing_numbers(root, system, cases, case, count)
+    missing = [(i, n) for i, case in enumerate(group) for n in missing_numbers(root, system, cases, case, count)]
     if not missing:
         return 0
     start = time.perf_counter()
-    photos = [open_image(path) for path in cases.image_prompts(case)]
-    pictures = list(system.draw(case, photos, [noise_seed(case.id, number) for number in range(count)]))
-    if len(pictures) != count or not all(isinstance(picture, Image.Image) for picture in pictures):
-        kinds = sorted({type(picture).__name__ for picture in pictures})
-        raise ValueError(
-            f"the system {system.name!r} must give {count} PIL image(s) for a case, got {len(pictures)} of {kinds}."
+    orders = [
+        Order(
+            case,
+            [open_image(path) for path in cases.image_prompts(case)],
+            [noise_seed(case.id, number) for number in range(count)],
         )
-    seconds = (time.perf_counter() - start) / count
-    for number in missing:
-        path = picture_path(root, system.name, case.id, number)
+        for case in group
+    ]
+    drawn = [list(pictures) for pictures in system.draw(orders)]
+    for pictures in drawn:
+        if len(pictures) != count or not all(isinstance(picture, Image.Image) for picture in pictures):
+            kinds = sorted({type(picture).__name__ for picture in pictures})
+            raise ValueError(
+                f"the system {system.name!r} must give {count} PIL image(s) for a case, got {len(pictures)} of {kinds}."
+            )
+    seconds = (time.perf_counter() - start) / (count * len(group))
+    for index, number in missing:
+        path = picture_path(root, system.name, group[index].id, number)
         with told_when_full(path):
             make_folder(path.parent)
-            save_png(pictures[number].convert("RGB"), path, picture_settings(system, cases, case, number))
-    write_json({"seconds_a_picture": round(seconds, 4)}, root / TIMINGS / system.name / f"{case.id}.json")
+            save_png(drawn[index][number].convert("RGB"), path, picture_settings(system, cases, group[index], number))
+    for case in group:
+        write_json({"seconds_a_picture": round(seconds, 4)}, root / TIMINGS / system.name / f"{case.id}.json")
     return len(missing)
 
 

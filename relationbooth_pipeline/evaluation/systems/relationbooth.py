@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from PIL import Image
 from ...relation_lora import WEIGHT_NAME, read_relation_metadata
 from ..cases import Case, CaseFile, case_predicate
 from .loaded import LoadedPipeline
-from .system import System
+from .system import Order, System
 
 LATE_START = 5  # steps of plain SDXL before the image prompts act
 
@@ -84,6 +84,7 @@ class RelationBooth(System):
     def __init__(self, name: str, loaded: LoadedPipeline, loras: LoraTable | None, start_step: int = 0):
         super().__init__(name)
         self.loaded, self.loras, self.start_step = loaded, loras, start_step
+        self.cases_a_call = loaded.cases_a_call
         if not 0 <= start_step < loaded.settings.steps:
             raise ValueError(f"`start_step` must be in [0, {loaded.settings.steps}), got {start_step}.")
 
@@ -96,7 +97,7 @@ class RelationBooth(System):
             )
 
     def settings(self, case: Case) -> dict:
-        lora = self.loras.of_case(case) if self.loras is not None else None
+        lora = self.lora_of(case)
         return {
             "method": "relationbooth",
             **self.loaded.described(),
@@ -109,17 +110,22 @@ class RelationBooth(System):
         if self.loaded.pipe.relation_adapter is None:
             raise ValueError(f"the system {self.name!r} needs an adapter, and the model brings none. Name it.")
 
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
-        lora = self.loras.of_case(case) if self.loras is not None else None
+    def lora_of(self, case: Case) -> tuple[str, float] | None:
+        return self.loras.of_case(case) if self.loras is not None else None
+
+    def shares_call(self, case: Case) -> Hashable:
+        return self.lora_of(case), len(case.phrases)
+
+    def draw(self, orders: Sequence[Order]) -> list[list[Image.Image]]:
+        lora = self.lora_of(orders[0].case)
         self.loaded.activate([lora] if lora else [])
-        pipe = self.loaded.pipe
-        boxes = [list(box) for box in case.boxes] if case.boxes else pipe.layout(len(photos))
+        pipe, cases = self.loaded.pipe, [order.case for order in orders]
         return self.loaded.call(
-            case.prompt,
-            seeds,
-            image_prompts=list(photos),
-            phrases=list(case.phrases),
-            boxes=boxes,
+            [case.prompt for case in cases],
+            [order.seeds for order in orders],
+            image_prompts=[list(order.photos) for order in orders],
+            phrases=[list(case.phrases) for case in cases],
+            boxes=[[list(b) for b in case.boxes] if case.boxes else pipe.layout(len(case.phrases)) for case in cases],
             image_prompt_scale=self.loaded.settings.image_prompt_scale,
             image_prompt_start=self.start_step / self.loaded.settings.steps,
         )
@@ -130,13 +136,16 @@ class PlainSDXL(System):
 
     def __init__(self, name: str, loaded: LoadedPipeline):
         super().__init__(name)
-        self.loaded = loaded
+        self.loaded, self.cases_a_call = loaded, loaded.cases_a_call
 
     def settings(self, case: Case) -> dict:
         described = self.loaded.described()
         kept = {k: v for k, v in described.items() if k not in ("adapter", "image_encoder", "local_image_encoder")}
         return {"method": "sdxl", **kept}
 
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
+    def shares_call(self, case: Case) -> Hashable:
+        return None
+
+    def draw(self, orders: Sequence[Order]) -> list[list[Image.Image]]:
         self.loaded.activate([])
-        return self.loaded.call(case.prompt, seeds)
+        return self.loaded.call([order.case.prompt for order in orders], [order.seeds for order in orders])

@@ -4,7 +4,7 @@ A folder holds a folder for each object, under its name in the cases: `FOLDER/<o
 trained together: `FOLDER/<object>+<object>/…`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ...relation_lora import WEIGHT_NAME
 from ..cases import Case, CaseFile
 from .loaded import LoadedPipeline
 from .relationbooth import lora_digest
-from .system import System
+from .system import Order, System
 
 WORDS = "learned_embeds.safetensors", "learned_embeds_2.safetensors"  # of the first and second text encoder
 CUSTOM_WEIGHTS = "pytorch_custom_diffusion_weights.safetensors"
@@ -45,7 +45,7 @@ class PerSubject(System):
 
     def __init__(self, name: str, loaded: LoadedPipeline, folder: str | Path):
         super().__init__(name)
-        self.loaded, self.folder = loaded, Path(folder)
+        self.loaded, self.folder, self.cases_a_call = loaded, Path(folder), loaded.cases_a_call
 
     def sources(self, case: Case) -> list[Path]:
         """Folders of the files that draw this case, in the objects' order."""
@@ -83,10 +83,14 @@ class DreamBoothLora(PerSubject):
     def settings(self, case: Case) -> dict:
         return {**super().settings(case), "weight": self.weight, "token": self.token}
 
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
-        files = dict.fromkeys(str(source / WEIGHT_NAME) for source in self.sources(case))
+    def shares_call(self, case: Case) -> Hashable:
+        return tuple(self.sources(case))
+
+    def draw(self, orders: Sequence[Order]) -> list[list[Image.Image]]:
+        files = dict.fromkeys(str(source / WEIGHT_NAME) for source in self.sources(orders[0].case))
         self.loaded.activate([(file, self.weight) for file in files])
-        return self.loaded.call(prompt_with(case, [f"{self.token} {phrase}" for phrase in case.phrases]), seeds)
+        named = [(order.case, [f"{self.token} {phrase}" for phrase in order.case.phrases]) for order in orders]
+        return self.loaded.call([prompt_with(*pair) for pair in named], [order.seeds for order in orders])
 
 
 class TextualInversion(PerSubject):
@@ -94,9 +98,13 @@ class TextualInversion(PerSubject):
 
     method, files = "textual-inversion", WORDS
 
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
-        words = [load_word(self.loaded.pipe, source) for source in self.sources(case)]
-        return self.loaded.call(prompt_with(case, words), seeds)
+    def shares_call(self, case: Case) -> Hashable:
+        return None
+
+    def draw(self, orders: Sequence[Order]) -> list[list[Image.Image]]:
+        words = [[load_word(self.loaded.pipe, source) for source in self.sources(order.case)] for order in orders]
+        prompts = [prompt_with(order.case, of_case) for order, of_case in zip(orders, words)]
+        return self.loaded.call(prompts, [order.seeds for order in orders])
 
 
 class CustomDiffusion(PerSubject):
@@ -111,6 +119,16 @@ class CustomDiffusion(PerSubject):
     def sources(self, case: Case) -> list[Path]:
         return [self.folder / "+".join(case.object_names)]
 
+    def shares_call(self, case: Case) -> Hashable:
+        return self.sources(case)[0]
+
+    def prompt(self, case: Case) -> str:
+        """Each word stands before its class noun."""
+        source = self.sources(case)[0]
+        places = [source / name for name in case.object_names] if len(case.phrases) > 1 else [source]
+        words = [load_word(self.loaded.pipe, place) for place in places]
+        return prompt_with(case, [f"{word} {phrase}" for word, phrase in zip(words, case.phrases)])
+
     def prepare(self, cases: CaseFile, root: Path) -> None:
         super().prepare(cases, root)
         for case in cases.cases:
@@ -123,12 +141,9 @@ class CustomDiffusion(PerSubject):
         words = [lora_digest(str(file)) for file in sorted(self.sources(case)[0].rglob("learned_embeds*"))]
         return {**super().settings(case), "words": words}
 
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
-        pipe, source = self.loaded.pipe, self.sources(case)[0]
-        places = [source / name for name in case.object_names] if len(case.phrases) > 1 else [source]
-        words = [
-            f"{load_word(pipe, place)} {phrase}" for place, phrase in zip(places, case.phrases)
-        ]  # the modifier stands before the class noun
+    def draw(self, orders: Sequence[Order]) -> list[list[Image.Image]]:
+        pipe, source = self.loaded.pipe, self.sources(orders[0].case)[0]
+        prompts = [self.prompt(order.case) for order in orders]
         stock = dict(pipe.unet.attn_processors)
         state = read_checkpoint(source / CUSTOM_WEIGHTS)
         # safetensors drop the empty entries of layers that were not trained, which diffusers counts
@@ -136,7 +151,7 @@ class CustomDiffusion(PerSubject):
         # diffusers 0.42 reads the file and sets nothing unless it is told the pipeline
         pipe.unet.load_attn_procs({**state, **{name: {} for name in untrained}}, _pipeline=pipe)
         try:
-            return self.loaded.call(prompt_with(case, words), seeds)
+            return self.loaded.call(prompts, [order.seeds for order in orders])
         finally:
             pipe.unet.set_attn_processor(stock)
 

@@ -1,8 +1,9 @@
-"""What a system is: a case in, pictures out; and the noise every system starts a picture from."""
+"""What a system is: cases in, pictures out; which cases share a call; and the noise a picture starts from."""
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -15,17 +16,30 @@ def noise_seed(case_id: str, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{case_id}/{number}".encode()).digest()[:4], "big")
 
 
-class System(ABC):
-    """Turns a case into pictures.
+@dataclass(frozen=True)
+class Order:
+    """What is asked of a system for one case.
 
-    A case's pictures are drawn in one call, always all of them: a batch's size may show in the last digits.
+    Attributes:
+        photos: the photo of each object that the system gets. seeds: one for each picture, see `noise_seed`.
+    """
+
+    case: Case
+    photos: Sequence[Image.Image]
+    seeds: Sequence[int]
+
+
+class System(ABC):
+    """Turns cases into pictures.
 
     Attributes:
         name: of its folder of pictures and of its row in every table.
+        cases_a_call: at most so many cases are drawn in one call.
         derived: its pictures are copies of another system's, so those of other settings are made again, not refused.
     """
 
     derived = False
+    cases_a_call = 1
 
     def __init__(self, name: str):
         self.name = name
@@ -40,10 +54,37 @@ class System(ABC):
     def load(self) -> None:  # noqa: B027 (a pipeline loads itself when it is first called)
         """Bring what `draw` needs; called once, before the first case."""
 
-    @abstractmethod
-    def draw(self, case: Case, photos: Sequence[Image.Image], seeds: Sequence[int]) -> list[Image.Image]:
-        """One picture for each seed.
+    def shares_call(self, case: Case) -> Hashable:
+        """Equal for cases that one call can draw together."""
+        return case.id
 
-        Args:
-            photos: the photo of each object that the system gets. seeds: of the starting noise, see `noise_seed`.
+    def groups(self, cases: Sequence[Case]) -> list[tuple[int, ...]]:
+        """Numbers of the cases that are always drawn together, each case in one group, groups of nearly equal size.
+
+        Who else is in a call may show in a picture's last digits; the groups depend on the cases alone, so a run that
+        was left, or shared between processes, ends with the same pictures.
         """
+        alike: dict[Hashable, list[int]] = {}
+        for number, case in enumerate(cases):
+            alike.setdefault(self.shares_call(case), []).append(number)
+        found = []
+        for numbers in alike.values():
+            count = -(-len(numbers) // self.cases_a_call)
+            cuts = [round(i * len(numbers) / count) for i in range(count + 1)]
+            found += [tuple(numbers[start:end]) for start, end in zip(cuts, cuts[1:])]
+        return found
+
+    @abstractmethod
+    def draw(self, orders: Sequence[Order]) -> list[list[Image.Image]]:
+        """For each order one picture for each seed, in one call; cases of different `shares_call` are never mixed."""
+
+
+class OneByOne(System):
+    """A system that draws one case after the other."""
+
+    @abstractmethod
+    def draw_one(self, order: Order) -> list[Image.Image]:
+        """One picture for each seed."""
+
+    def draw(self, orders: Sequence[Order]) -> list[list[Image.Image]]:
+        return [self.draw_one(order) for order in orders]

@@ -1,6 +1,7 @@
 """Intervals: means over cases, coverage on simulated worlds, pairing, and tables."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -94,9 +95,17 @@ def test_tables_of_halves_and_missing_figures():
     assert table.rows["ours"]["DINO"].mean == pytest.approx(15.5)
     assert table.differences["sdxl − ours"]["DINO"].mean == pytest.approx(1.0)
     assert table.missing["ours"] == {"DINO": 0, "assigned": 2}
-    assert build_table(scores(), CASES, "one object").rows["ours"]["assigned"] is None
+    one = build_table(scores(), CASES, "one object")
+    assert one.rows["ours"]["assigned"] is None and [column.name for column in one.columns] == ["DINO"]
     against = build_table(scores(), CASES, against="sdxl").differences
     assert list(against) == ["ours − sdxl"]
+
+
+def test_an_interval_s_ends_have_as_many_digits_as_its_mean():
+    lines = markdown([build_table(scores(scale="100·cos"), CASES, resamples=200)]).splitlines()
+    row = next(line for line in lines if line.startswith("| ours |"))
+    assert re.fullmatch(r"\| ours \| 15\.5 \[\d+\.\d, \d+\.\d\] \| 0\.50 \[0\.50, 0\.50\] \|", row)
+    assert [Column("c", "", scale=s).digits for s in ("100·cos (x)", "2.5·max(cos, 0)", "P(broken)")] == [1, 3, 2]
 
 
 def test_markdown_tells_what_every_figure_means_and_marks_published_ones():

@@ -18,10 +18,8 @@ from training.miniature.measure import cases as shared
 from training.miniature.measure import lora_table as table
 from training.miniature.measure.relation_embedding import (
     WORD,
-    add_relation_embedding,
     invert_relation,
     load_relation_embedding,
-    predicate_embeddings,
     train_relation_embedding,
     unload_relation_embedding,
     with_relation_word,
@@ -29,6 +27,7 @@ from training.miniature.measure.relation_embedding import (
 )
 from training.miniature.stages import relation_loras
 from training.miniature.stages.relation_loras import training_arguments
+from training.miniature.subjects.words import add_word, embeddings_of
 from training.miniature.world.captions import make_caption
 from training.miniature.world.splits import training_character
 
@@ -80,7 +79,7 @@ def triplets(run):
 
 
 def test_only_the_new_rows_train_and_image_prompts_are_blank(pipe, run, triplets):
-    before, start = weights_of(pipe), predicate_embeddings(pipe, "is hugging")
+    before, start = weights_of(pipe), embeddings_of(pipe, "is hugging")
     learned = invert_relation(pipe, triplets, run)
     assert {key: tuple(rows.shape) for key, rows in learned.items()} == {"clip_l": (2, 128), "clip_g": (2, 128)}
     for key, rows in learned.items():  # AdamW moves every weight by about the learning rate
@@ -114,12 +113,12 @@ def test_the_word_stands_for_the_predicate_until_it_is_unloaded(pipe, one_tokeni
     if one_tokenizer:
         pipe.tokenizer_2 = pipe.tokenizer
     before = encoded(pipe)
-    add_relation_embedding(pipe, predicate_embeddings(pipe, "is hugging"))
+    add_word(pipe, WORD, embeddings_of(pipe, "is hugging"))
     words = [prompt.replace("is hugging", WORD) for prompt in PROMPTS]
     for a, b in zip(before, encoded(pipe, words)):  # R* at its start is the predicate, and pooling finds the end token
         assert torch.equal(a, b)
     with pytest.raises(ValueError, match="already in tokenizer vocabulary"):
-        add_relation_embedding(pipe, predicate_embeddings(pipe, "is hugging"))
+        add_word(pipe, WORD, embeddings_of(pipe, "is hugging"))
     unload_relation_embedding(pipe)
     assert all(torch.equal(a, b) for a, b in zip(before, encoded(pipe)))
     for encoder, tokenizer in ((pipe.text_encoder, pipe.tokenizer), (pipe.text_encoder_2, pipe.tokenizer_2)):
@@ -143,7 +142,7 @@ def test_the_file_is_one_of_diffusers(pipe, tmp_path):
     again = train_relation_embedding(miniature.path(), tmp_path / "run", "hugging", **TOY)
     assert again == file and file.stat().st_mtime_ns == written
     with pytest.raises(ValueError, match="must hold `clip_l` and `clip_g`, got .'clip_l'."):
-        add_relation_embedding(pipe, {"clip_l": state["clip_l"]})
+        add_word(pipe, WORD, {"clip_l": state["clip_l"]})
 
 
 def test_a_caption_with_the_word_knows_its_spans():

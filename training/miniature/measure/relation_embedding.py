@@ -4,7 +4,6 @@ Relation inversion, in place of a RelationLoRA: one new word stands for the pred
 trains, and the image prompts are blank, so that nothing but the word can carry the relation.
 """
 
-import copy
 import dataclasses
 from pathlib import Path
 
@@ -27,57 +26,20 @@ from ...lora.loss_terms import LossSettings
 from ...lora.step import step_losses
 from ...train_relation_lora_sdxl import load_pipeline
 from ..stages.relation_loras import SETTINGS, training_arguments
+from ..subjects.words import KEYS, add_word, embeddings_of, forget_word, text_parts, train_last_rows
 
 WORD = "<relation>"  # R*; diffusers writes its further vectors as <relation>_1, <relation>_2, …
 FILE_NAME = "learned_relation.safetensors"
 BLANK = (128, 128, 128)  # mid-grey: near the mean that the image encoders subtract
 
 
-def text_parts(pipe):
-    """(key in the file, tokenizer, text encoder) of both encoders; the keys are diffusers' for SDXL."""
-    return ("clip_l", pipe.tokenizer, pipe.text_encoder), ("clip_g", pipe.tokenizer_2, pipe.text_encoder_2)
-
-
-def predicate_embeddings(pipe, predicate):
-    """{"clip_l", "clip_g": (V, D)}: the embeddings of the predicate's own V tokens, from which R* starts."""
-    start = {}
-    for key, tokenizer, encoder in text_parts(pipe):
-        ids = tokenizer(predicate, add_special_tokens=False, return_tensors="pt").input_ids[0]
-        start[key] = encoder.get_input_embeddings().weight[ids].detach().clone()
-    return start
-
-
-def add_relation_embedding(pipe, embeddings):
-    """Teach both tokenizers and text encoders the word `WORD`.
-
-    Args:
-        embeddings: {"clip_l", "clip_g": (V, D)}.
-    Raises:
-        ValueError: a tensor is missing, or the word is already there (`unload_relation_embedding` first).
-    """
-    if missing := {"clip_l", "clip_g"} - set(embeddings):
-        raise ValueError(
-            f"a relation embedding must hold `clip_l` and `clip_g`, got {sorted(embeddings)} without "
-            f"{sorted(missing)}. Give a file that `train_relation_embedding` wrote."
-        )
-    if pipe.tokenizer_2 is pipe.tokenizer:  # a tokenizer takes a word only once, and each encoder adds it to its own
-        pipe.tokenizer_2 = copy.deepcopy(pipe.tokenizer)
-    for key, tokenizer, encoder in text_parts(pipe):
-        pipe.load_textual_inversion(embeddings[key], token=WORD, text_encoder=encoder, tokenizer=tokenizer)
-
-
 def load_relation_embedding(pipe, file):
-    """`add_relation_embedding` of a file; prompts may then say `WORD` for the predicate."""
-    add_relation_embedding(pipe, load_file(file))
+    """Prompts may then say `WORD` for the predicate that `train_relation_embedding` wrote `file` for."""
+    add_word(pipe, WORD, load_file(file))
 
 
 def unload_relation_embedding(pipe):
-    """Forget the word: both text encoders are then as before `load_relation_embedding`, bit for bit."""
-    for _, tokenizer, encoder in text_parts(pipe):
-        added = tokenizer.get_added_vocab()
-        words = sorted((word for word in added if word.startswith(WORD)), key=added.get)
-        pipe.unload_textual_inversion(words, tokenizer=tokenizer, text_encoder=encoder)
-        encoder.resize_token_embeddings(len(tokenizer))  # the config's `vocab_size`, which diffusers leaves too large
+    forget_word(pipe, WORD)
 
 
 def with_relation_word(caption):
@@ -120,19 +82,16 @@ def invert_relation(pipe, triplets, run):
     predicates = sorted({triplet.predicate for triplet in triplets})
     if len(predicates) > 1:
         raise ValueError(f"`triplets` must share one predicate, got {predicates}. Train one embedding for each.")
-    start = predicate_embeddings(pipe, predicates[0])
-    add_relation_embedding(pipe, start)
+    start = embeddings_of(pipe, predicates[0])
+    add_word(pipe, WORD, start)
     triplets = [without_relation_data(triplet) for triplet in triplets]
     loop, views = run.loop, run.views
     cached = encode_triplets(pipe, triplets, views, loop.seed, run.lora.image_prompt_scale)
     order = BatchOrder([drawn[0].size for drawn in cached], views.views_per_triplet, loop.train_batch_size, loop.seed)
     scheduler, losses = training_scheduler(pipe.scheduler.config), LossSettings(kml_weight=0.0)
-    weights = {key: encoder.get_input_embeddings().weight for key, _, encoder in text_parts(pipe)}
-    for key, weight in weights.items():
-        # Without a gradient, and without weight decay, AdamW leaves the other rows exactly as they are.
-        is_new = torch.arange(len(weight))[:, None] >= len(weight) - len(start[key])
-        weight.requires_grad_(True).register_hook(lambda gradient, is_new=is_new: gradient * is_new)
-    optimizer = torch.optim.AdamW(weights.values(), lr=loop.learning_rate, weight_decay=0.0)
+    weights = [encoder.get_input_embeddings().weight for _, _, encoder in text_parts(pipe)]
+    end = train_last_rows(pipe, len(start[KEYS[0]]))
+    optimizer = torch.optim.AdamW(weights, lr=loop.learning_rate, weight_decay=0.0)
 
     bar = tqdm(range(loop.max_train_steps), desc="steps", mininterval=10)
     for step in bar:
@@ -146,11 +105,11 @@ def invert_relation(pipe, triplets, run):
         if not torch.isfinite(loss):
             raise TrainingDiverged(f"the loss of step {step + 1} is not finite. Lower `learning_rate`.")
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights.values(), loop.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(weights, loop.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-    return {key: weight.requires_grad_(False)[-len(start[key]) :].clone() for key, weight in weights.items()}
+    return end()
 
 
 def train_relation_embedding(

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from relationbooth_pipeline.evaluation.metrics import features
 from relationbooth_pipeline.evaluation.metrics.features import FeatureStore, picture_digest
+from relationbooth_pipeline.relation_images import open_image
 from tests.tiny import photo
 
 
@@ -38,6 +40,21 @@ def test_every_picture_is_read_once_in_batches_and_never_again(tmp_path):
     other = Counting()
     assert torch.equal(FeatureStore(other, tmp_path).images(pictures), first)
     assert tower.batches == [2, 1] and other.batches == []
+
+
+def test_a_photo_s_file_is_opened_once(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        photo(number).save(path)
+    store = FeatureStore(Counting(), tmp_path / "run", batch_size=8)
+    first = store.photos(paths[:2])
+    opened = []
+    monkeypatch.setattr(features, "open_image", lambda path: opened.append(path) or open_image(path))
+    again = store.photos([paths[1], paths[2], paths[0]])
+    assert opened == paths[2:] and torch.equal(again[[2, 0]], first)
+    assert torch.equal(again, store.images([photo(1), photo(2), photo(0)]))
+    photo(7).save(paths[0])  # another photo under the same name
+    assert torch.equal(store.photos(paths[:1]), store.images([photo(7)]))
 
 
 def test_another_checkpoint_is_another_feature(tmp_path):

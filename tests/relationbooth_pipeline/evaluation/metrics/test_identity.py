@@ -2,13 +2,17 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from transformers import AutoProcessor, GroundingDinoForObjectDetection
 
-from relationbooth_pipeline.evaluation.metrics.detection import DetectedBoxes, GivenBoxes
+from relationbooth_pipeline.evaluation.benches.miniature import FOLDER
+from relationbooth_pipeline.evaluation.metrics.detection import DetectedBoxes, GivenBoxes, detector
 from relationbooth_pipeline.evaluation.metrics.identity import CropIdentity, assigned, box_overlap, margin
 from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.vision.detectors import Detector, Found, crop, overlap, without_copies
+from tests.relationbooth_pipeline.vision.tiny_annotators import tiny_grounding_dino
 
 from ..tiny_bench import BOXES, pair
 from .slow_metrics import PICTURES, bench, clip, cosine, dino, dino_vector  # noqa: F401
@@ -85,16 +89,45 @@ def test_boxes_overlap_as_counted_on_a_grid():
     ]
 
 
+def test_grounding_dino_finds_one_phrase_a_call_where_the_model_alone_puts_it(tmp_path):
+    source = tiny_grounding_dino(tmp_path / "dino")
+    finder = detector(source, "cpu")()
+    finder.detector.threshold = 0.0  # random weights are sure of nothing
+    picture = PICTURES[0].resize((96, 64))
+    for found, phrase in zip(finder.find(pair(), picture), ("cat", "bear")):
+        inputs = AutoProcessor.from_pretrained(source)(images=[picture], text=[f"a {phrase}."], return_tensors="pt")
+        with torch.no_grad():
+            output = GroundingDinoForObjectDetection.from_pretrained(source).eval()(**inputs)
+        scores = output.logits[0].sigmoid().max(-1).values
+        x, y, w, h = output.pred_boxes[0][scores.argmax()].tolist()
+        corners = [min(max(v, 0.0), 1.0) for v in (x - w / 2, y - h / 2, x + w / 2, y + h / 2)]
+        assert found.score == pytest.approx(scores.max().item(), abs=1e-5)
+        assert found.box == pytest.approx(corners, abs=1e-5)
+    assert "grounding" in finder.detector.kind and "score ≥ 0.25" in finder.checkpoint
+
+
+def test_the_drawn_world_s_annotator_finds_its_characters_and_nobody_else():
+    finder, case = detector("miniature", "cpu")(), pair(phrases=("bear", "cat"))
+    for at, name in enumerate(("bear-green-spotted-scarf", "cat-pink-plain-hat")):
+        picture = open_image(FOLDER / name / "0.png").resize((128, 128))
+        found = finder.find(case, picture)
+        assert found[1 - at] is None and found[at].score > 0.5
+        ink = np.abs(np.asarray(picture, float) - np.asarray(picture, float)[0, 0]).sum(-1) > 60
+        across = np.flatnonzero(ink[20:80].any(0)) / 128  # above the horizon: the character alone
+        assert found[at].box[0] == pytest.approx(across[0], abs=0.1)
+        assert found[at].box[2] == pytest.approx(across[-1], abs=0.1)
+
+
 def test_a_detector_finds_each_phrase_and_the_boxes_say_who_is_who(models, monkeypatch):
-    detector = Detector(models["owl"], threshold=0.0)
-    finder = DetectedBoxes(detector)
+    owl = Detector(models["owl"], threshold=0.0)
+    finder = DetectedBoxes(owl)
     found = finder.find(pair(), PICTURES[0])
     assert finder.by_name and len(found) == 2
-    best = detector.boxes(PICTURES[0], "cat")
+    best = owl.boxes(PICTURES[0], "cat")
     assert found[0] == best[0] and best == sorted(best, key=lambda f: -f.score)
     assert all(0 <= f.box[0] < f.box[2] <= 1 and 0 <= f.box[1] < f.box[3] <= 1 for f in best)
     left, right = Found((0.0, 0.0, 0.4, 1.0), 0.5), Found((0.6, 0.0, 1.0, 1.0), 0.9)
-    monkeypatch.setattr(detector, "boxes", lambda picture, phrase: [right, left])
+    monkeypatch.setattr(owl, "boxes", lambda picture, phrase: [right, left])
     twins = pair(prompt="a cat kisses a cat", phrases=("cat", "cat"), boxes=(BOXES[1], BOXES[0]))
     assert finder.find(twins, PICTURES[0]) == [right, left]
     assert finder.find(pair(prompt="a cat kisses a cat", phrases=("cat", "cat"), boxes=None), PICTURES[0]) == [

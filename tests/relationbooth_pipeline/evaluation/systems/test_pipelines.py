@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
+from safetensors.torch import save_file
 
 from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.evaluation.systems import SystemOptions, build_systems
 from relationbooth_pipeline.relation_images import open_image
+from tests.tiny import TEXT_WIDTH
 
 from .tiny_pipelines import GUIDANCE, SEEDS, bench, drawn, options, same, world  # noqa: F401
 
@@ -56,6 +58,48 @@ def test_late_image_prompts_act_from_their_step_on(world, bench, options):
         assert same(drawn(late, case, bench), base) is equal
     with pytest.raises(ValueError, match=r"`start_step` must be in \[0, 3\), got 3"):
         build_systems(["late"], SystemOptions(options.generation, late_start=3))
+
+
+def test_a_learned_word_stands_for_what_the_prompt_says_of_the_relation(world, bench, options, tmp_path):
+    case, generator = bench.cases[0], torch.Generator().manual_seed(0)
+    words = {key: torch.randn(2, TEXT_WIDTH, generator=generator) for key in ("clip_l", "clip_g")}
+    save_file(words, tmp_path / "hug.safetensors")
+    table = tmp_path / "words.json"
+    table.write_text(json.dumps({"is hugging": "hug.safetensors"}), encoding="utf-8")
+    words_system, adapter = build_systems([f"relation-words:{table}", "adapter"], options)
+    words_system.prepare(bench, tmp_path)
+    pictures = drawn(words_system, case, bench)
+    pipe = RelationBoothPipeline.from_pretrained(world / "model")
+    pipe.load_relation_adapter(world / "model" / "relation_adapter")
+    for key, tokenizer, encoder in (
+        ("clip_l", pipe.tokenizer, pipe.text_encoder),
+        ("clip_g", pipe.tokenizer_2, pipe.text_encoder_2),
+    ):
+        pipe.load_textual_inversion(words[key], token="<hug>", tokenizer=tokenizer, text_encoder=encoder)
+    expected = pipe(
+        case.prompt.replace("is hugging", "<hug>"), num_images_per_prompt=2, **GUIDANCE,
+        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS], image_prompt_scale=1.0,
+        image_prompts=[open_image(path) for path in bench.image_prompts(case)],
+        phrases=["cat", "bear"], boxes=[list(b) for b in case.boxes],
+    ).images  # fmt: skip
+    assert same(pictures, [np.asarray(picture) for picture in expected])
+    other = bench.cases[2]  # says nothing that a word replaces
+    assert same(drawn(words_system, other, bench), drawn(adapter, other, bench))
+    assert words_system.settings(case)["word"][0] == "is hugging" and words_system.settings(other)["word"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "must be JSON such as"),
+        ('{"is hugging": "gone.safetensors"}', "names no file: .*gone"),
+        ("{}", "has a word for no prompt of these cases; it replaces: nothing"),
+    ],
+)
+def test_tables_of_words_that_cannot_be_are_refused(bench, options, tmp_path, text, message):
+    (tmp_path / "words.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        build_systems([f"relation-words:{tmp_path / 'words.json'}"], options)[0].prepare(bench, tmp_path)
 
 
 def test_a_table_chooses_the_relationlora(world, bench, options, tmp_path):

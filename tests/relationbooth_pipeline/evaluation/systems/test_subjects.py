@@ -77,7 +77,7 @@ def test_custom_diffusion_is_there_for_its_own_pictures_alone(world, bench, opti
     pictures = drawn(system, case, bench)
     assert dict(system.loaded.pipe.unet.attn_processors) == stock
     words = [f"{load_word(system.loaded.pipe, folder / name)} {name}" for name in ("cat", "bear")]
-    assert not same(pictures, [np.asarray(p) for p in system.loaded.call(prompt_with(case, words), SEEDS)])
+    assert not same(pictures, [np.asarray(p) for p in system.loaded.call([prompt_with(case, words)], [SEEDS])[0]])
     with pytest.raises(ValueError, match="lacks 1 file.s.: .*pytorch_custom_diffusion_weights"):
         system.prepare(bench, tmp_path)  # of the single cases
 

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from relationbooth_pipeline.evaluation.systems import (
+    Order,
     SystemOptions,
     build_systems,
-    draw_case,
+    draw_cases,
     is_drawn,
     noise_seed,
     picture_path,
@@ -73,27 +74,27 @@ def test_noise_is_of_case_and_number_alone():
 def test_a_picture_is_one_file_with_its_settings_drawn_once(bench, options, mine, tmp_path):
     (system,) = prepared(["callable:mine_drawing:draw"], options, bench, tmp_path)
     case = bench.cases[0]
-    assert draw_case(tmp_path, system, bench, case, 2) == 2
+    assert draw_cases(tmp_path, system, bench, [case], 2) == 2
     path = picture_path(tmp_path, system.name, case.id, 1)
     kept = read_png_settings(path)
     assert kept["seed"] == noise_seed(case.id, 1) and kept["target"] == "mine_drawing:draw"
     assert np.asarray(Image.open(path))[0, 0, 0] == noise_seed(case.id, 1) % 256
     before = path.read_bytes(), path.stat().st_mtime_ns
-    assert draw_case(tmp_path, system, bench, case, 2) == 0 and is_drawn(tmp_path, system, bench, case, 2)
+    assert draw_cases(tmp_path, system, bench, [case], 2) == 0 and is_drawn(tmp_path, system, bench, case, 2)
     path.unlink()
-    assert draw_case(tmp_path, system, bench, case, 2) == 1  # only what is missing, and the same again
+    assert draw_cases(tmp_path, system, bench, [case], 2) == 1  # only what is missing, and the same again
     assert path.read_bytes() == before[0]
 
 
 def test_a_picture_of_other_settings_is_refused_and_stays(bench, options, mine, tmp_path):
     (system,) = prepared(["x=collage"], options, bench, tmp_path)
     case = bench.cases[0]
-    draw_case(tmp_path, system, bench, case, 1)
+    draw_cases(tmp_path, system, bench, [case], 1)
     path = picture_path(tmp_path, "x", case.id, 0)
     before = path.read_bytes()
     (other,) = prepared(["x=callable:mine_drawing:draw"], options, bench, tmp_path)
     with pytest.raises(ValueError, match="was drawn with other settings .*method: 'collage' there"):
-        draw_case(tmp_path, other, bench, case, 1)
+        draw_cases(tmp_path, other, bench, [case], 1)
     photo(77).save(bench.folder / "cat" / "1.png")  # the case's own photo changes
     with pytest.raises(ValueError, match="was drawn with other settings .*case_digest"):
         is_drawn(tmp_path, system, bench, case, 1)
@@ -111,7 +112,7 @@ def test_a_function_that_gives_no_pictures_is_told(bench, options, mine, tmp_pat
     mine(body)
     (system,) = prepared(["callable:mine_drawing:draw"], options, bench, tmp_path)
     with pytest.raises(ValueError, match=message):
-        draw_case(tmp_path, system, bench, bench.cases[0], 2)
+        draw_cases(tmp_path, system, bench, [bench.cases[0]], 2)
 
 
 def test_a_full_disk_leaves_nothing_half_written(bench, options, tmp_path, monkeypatch):
@@ -122,14 +123,14 @@ def test_a_full_disk_leaves_nothing_half_written(bench, options, tmp_path, monke
 
     monkeypatch.setattr(picture_files, "save_png", full)
     with pytest.raises(ValueError, match="no space is left for .* it goes on where it stopped"):
-        draw_case(tmp_path, system, bench, bench.cases[0], 1)
+        draw_cases(tmp_path, system, bench, [bench.cases[0]], 1)
     assert not list((tmp_path / "pictures").rglob("*.png"))
 
 
 def test_a_collage_shows_each_photo_in_its_box(bench, options, tmp_path):
     (system,) = prepared(["collage"], options, bench, tmp_path)
     colors = [Image.new("RGB", (9, 9), color) for color in ("red", "blue")]
-    picture = np.asarray(system.draw(bench.cases[0], colors, [0])[0])
+    picture = np.asarray(system.draw([Order(bench.cases[0], colors, [0])])[0][0])
     assert (picture[16, 4] == (255, 0, 0)).all() and (picture[16, 28] == (0, 0, 255)).all()
     assert (picture[0, 0] == 255).all()
 
@@ -137,10 +138,9 @@ def test_a_collage_shows_each_photo_in_its_box(bench, options, tmp_path):
 def test_shuffled_pictures_are_those_of_another_case_with_as_many_objects(bench, options, mine, tmp_path):
     base, shuffled = prepared(["mine=callable:mine_drawing:draw", "shuffled:mine"], options, bench, tmp_path)
     case, other = bench.cases[0], bench.cases[1]
-    drawn_alone = shuffled.draw(case, [], [noise_seed(case.id, 0)])
-    draw_case(tmp_path, base, bench, other, 1)
-    for picture in (drawn_alone[0], shuffled.draw(case, [], [noise_seed(case.id, 0)])[0]):
-        assert np.asarray(picture)[0, 0, 0] == noise_seed(other.id, 0) % 256
+    (picture,) = shuffled.draw_one(Order(case, [], [noise_seed(case.id, 0)]))
+    assert np.asarray(picture)[0, 0, 0] == noise_seed(other.id, 0) % 256
+    assert is_drawn(tmp_path, base, bench, other, 1)  # the base's own turn finds it done
     assert shuffled.settings(case)["pictures_of"] == other.id
     assert shuffled.other["single-0"].id == "single-1"
 
@@ -152,7 +152,7 @@ def test_a_limit_shuffles_among_the_cases_at_work_and_makes_copies_again(bench, 
         base, shuffled = prepared(texts, options, cases, tmp_path)
         for system in (base, shuffled):
             for case in cases.cases:
-                draw_case(tmp_path, system, cases, case, 1)
+                draw_cases(tmp_path, system, cases, [case], 1)
         other = shuffled.other["p0"]
         assert other in cases.cases
         first, second = (picture_path(tmp_path, *at, 0) for at in ((shuffled.name, "p0"), (base.name, other.id)))
@@ -181,7 +181,7 @@ def test_pictures_from_elsewhere(bench, tmp_path, names):
     fill(tmp_path / "theirs", names)
     system = PictureFolder("theirs", tmp_path / "theirs", 1)
     system.prepare(bench, tmp_path)
-    draw_case(tmp_path, system, bench, bench.cases[1], 1)
+    draw_cases(tmp_path, system, bench, [bench.cases[1]], 1)
     ours, theirs = picture_path(tmp_path, "theirs", "pair-1", 0), tmp_path / "theirs" / names[1]
     assert (np.asarray(Image.open(ours)) == np.asarray(Image.open(theirs).convert("RGB"))).all()
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from relationbooth_pipeline.evaluation.systems import SystemOptions, noise_seed
+from relationbooth_pipeline.evaluation.systems import Order, SystemOptions, noise_seed
 from relationbooth_pipeline.generation.settings import GenerationSettings
 from relationbooth_pipeline.relation_attention import cross_attention_layers
 from relationbooth_pipeline.relation_images import open_image
@@ -56,8 +56,12 @@ def options(world):
 
 def drawn(system, case, bench):
     system.load()
-    photos = [open_image(path) for path in bench.image_prompts(case)]
-    return [np.asarray(picture) for picture in system.draw(case, photos, SEEDS)]
+    ((*pictures,),) = system.draw([order_of(case, bench)])
+    return [np.asarray(picture) for picture in pictures]
+
+
+def order_of(case, bench):
+    return Order(case, [open_image(path) for path in bench.image_prompts(case)], SEEDS)
 
 
 def same(first, second):
