@@ -70,6 +70,8 @@ class Run:
         path = self.root / RUN
         mine = {"fingerprint": self.cases.fingerprint, "pictures": self.options.pictures}
         names, found = [system.name for system in self.systems], {}
+        # Looked at before the run's file: another process may be beginning the same run, which starts with that file.
+        occupied = self.root.exists() and any(not file.name.startswith(".") for file in self.root.iterdir())
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             if different := [name for name, value in mine.items() if found.get(name) != value]:
@@ -77,7 +79,7 @@ class Run:
                 raise ValueError(
                     f"`{self.root}` is a run of other cases or pictures a case ({shown}). Choose another `--output`."
                 )
-        elif self.root.exists() and any(self.root.iterdir()):
+        elif occupied:
             raise ValueError(f"the folder `{self.root}` holds something, but no run. Choose a new or empty folder.")
         bench = self.options.bench if self.options.bench == "miniature" else str(Path(self.options.bench).absolute())
         systems = [*found.get("systems", []), *(name for name in names if name not in found.get("systems", []))]

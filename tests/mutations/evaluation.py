@@ -1,4 +1,4 @@
-"""Edits of what an evaluation draws, keeps and trains for its baselines, and of the miniature's judges and annotator."""
+"""Edits of what an evaluation draws, keeps and trains for its baselines, and of the miniature's judges."""
 
 from .core import PACKAGE
 from .edit import edits_of

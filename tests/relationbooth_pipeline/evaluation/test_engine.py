@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from relationbooth_pipeline.evaluation.engine import Run
+from relationbooth_pipeline.evaluation.engine import RUN, Run
 from relationbooth_pipeline.evaluation.finishing import comparison, default_models, estimate, finish, report_of
 from relationbooth_pipeline.evaluation.metrics import features, read_scores
 from relationbooth_pipeline.parallel import Share
@@ -74,7 +74,7 @@ def test_killed_at_ten_moments_the_finished_run_is_the_same(whole, bench, models
     for _ in range(10):
         process = context.Process(target=_until_killed, args=(options, ("draw", "score")))
         process.start()
-        time.sleep(rng.uniform(0.02, 0.6))
+        time.sleep(rng.uniform(0.01, 0.12))
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
             killed += 1
@@ -153,6 +153,25 @@ def test_a_folder_of_something_else_is_refused(bench, whole, models, tmp_path):
         Run(run_options(bench.folder, whole[0].root, models, pictures=1))
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_two_processes_may_begin_one_run_at_the_same_moment(bench, models, tmp_path, monkeypatch, written):
+    """The other one's half-written file is there already, and may be whole the moment after we looked."""
+    options = run_options(bench.folder, tmp_path / "run", models)
+    Run(options)
+    started, temporary = tmp_path / "run" / RUN, tmp_path / "run" / ".0123.tmp"
+    started.rename(temporary)
+
+    def looked(folder, iterdir=Path.iterdir):
+        found = [*iterdir(folder)]
+        if written and folder == tmp_path / "run" and temporary.exists():
+            temporary.rename(started)
+        return iter(found)
+
+    monkeypatch.setattr(Path, "iterdir", looked)
+    Run(options)
+    assert started.is_file()
+
+
 def test_a_changed_metric_is_scored_again_and_nothing_else(whole, bench, models, tmp_path):
     options = run_options(bench.folder, tmp_path / "run", models)
     finished(options)
@@ -189,7 +208,7 @@ def test_runs_are_compared_by_case(whole, bench, models, tmp_path):
     finish(run, None, False)
     (tmp_path / "theirs.jsonl").write_bytes((run.root / "results.jsonl").read_bytes())
     text = comparison([run.root, tmp_path / "theirs.jsonl"], str(bench.folder), None)
-    assert "| theirs.jsonl/mine − mine | 0.000 [0.000, 0.000]" in text
+    assert "| theirs.jsonl/mine − mine | 0.0 [0.0, 0.0]" in text
     with pytest.raises(ValueError, match="two or more runs, got 1"):
         comparison([run.root], None, None)
 
