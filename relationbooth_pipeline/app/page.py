@@ -111,6 +111,7 @@ def lay_out() -> Page:
     _kept(page)
     page.shown, page.history, page.chosen = gr.State(2), gr.State([]), gr.State(0)
     page.filled = gr.State("")
+    page.defaults = gr.JSON([], visible="hidden", label="defaults")  # of the loaded model, in the order of NUMBERS
     return page
 
 

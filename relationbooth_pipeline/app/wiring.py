@@ -9,6 +9,7 @@ from .page import Page, aspect
 from .places import entry
 from .studio import MAX_LORAS, MAX_OBJECTS
 
+WHERE_NOTHING_IS_SET = "(defaults, ...values) => values.map((value, i) => value ?? defaults[i])"
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -51,19 +52,20 @@ def _loading(app: gr.Blocks, page: Page, actions: Actions) -> None:
         form = actions.first_form()
         return {**page.show(form, 2), **offered(form.loras), **buttons, page.filled: form.prompt}
 
-    def complete(data):
-        """What only the loaded model tells: the other LoRAs, and defaults where nothing has been set."""
-        numbers = {getattr(page, name): value for name, value in studio.defaults.items()}
-        found = {number: value for number, value in numbers.items() if data[number] is None}
-        return {**found, **offered([data[lora] for lora in page.loras])}
+    def complete():
+        """What only the loaded model tells: the other LoRAs, and defaults."""
+        others = [gr.update(choices=[NO_LORA, *studio.offers]) for _ in page.loras]
+        return [[studio.defaults.get(name) for name in NUMBERS], *others]
 
     options = {"concurrency_limit": None, **QUIET}
-    numbers = {getattr(page, name) for name in NUMBERS}
+    numbers = [getattr(page, name) for name in NUMBERS]
     described = app.load(until(studio.described), None, page.stage, **options)
     outputs = [*everything(page), page.draw, page.compare, page.filled]
     begun = described.then(begin, {*page.photos, *page.phrases, page.prompt}, outputs, **options)
     loaded = begun.then(until(studio.loaded), None, page.stage, **options)
-    loaded.then(complete, {*numbers, *page.loras}, [*numbers, *page.loras], **options)
+    completed = loaded.then(complete, None, [page.defaults, *page.loras], **options)
+    # In the browser: what was restored or typed while the answer was on its way is not written over.
+    completed.then(None, [page.defaults, *numbers], numbers, js=WHERE_NOTHING_IS_SET, **QUIET)
 
 
 def _objects(page: Page) -> None:

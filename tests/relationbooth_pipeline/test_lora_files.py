@@ -51,6 +51,7 @@ def hub_of(folder, monkeypatch):
     def names(repository, **hub):
         return [file.relative_to(folder).as_posix() for file in folder.rglob("*.*") if file.is_file()]
 
+    monkeypatch.setattr(relation_files, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(relation_files, "hf_hub_download", download)
     monkeypatch.setattr(relation_files, "list_repo_files", names)
     return "someone/hug"

@@ -10,11 +10,12 @@ import typer
 from PIL import Image
 
 from relationbooth_pipeline.app.drawing import Step, draw
-from relationbooth_pipeline.app.form import Form, form_of
+from relationbooth_pipeline.app.form import NO_LORA, NUMBERS, Form, form_of
 from relationbooth_pipeline.app.places import entry
 from relationbooth_pipeline.app.results import Results
-from relationbooth_pipeline.app.server import LOOPBACK, SameOrigin
+from relationbooth_pipeline.app.server import LOOPBACK, SameOrigin, build
 from relationbooth_pipeline.app.studio import MAX_OBJECTS, Offer, Studio
+from relationbooth_pipeline.app.wiring import WHERE_NOTHING_IS_SET
 from relationbooth_pipeline.commands.app import app
 from relationbooth_pipeline.generation.requests import settings_from
 from relationbooth_pipeline.generation.settings import sha256
@@ -168,3 +169,17 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch, capsys):
     with pytest.raises(typer.Exit):
         app()
     assert "the page needs gradio: pip install 'relationbooth[app]'" in capsys.readouterr().err
+
+
+def test_what_the_loaded_model_tells_writes_over_nothing_that_was_set_meanwhile(tmp_path):
+    """Its answer may be on the way while a picture is restored: values are joined in the browser, as they are then."""
+    studio = Studio()
+    studio.offers = {"hugging": Offer("hugging", "hugging")}
+    page = build(studio, tmp_path)
+    complete = next(event for event in page.fns.values() if event.name == "complete")
+    defaults, *loras = complete.fn()
+    assert len(complete.inputs) == 0 and len(defaults) == len(NUMBERS)
+    assert all("value" not in update and update["choices"] == [NO_LORA, "hugging"] for update in loras)
+    joined = next(event for event in page.fns.values() if event.js == WHERE_NOTHING_IS_SET)
+    assert joined.fn is None and joined.inputs[1:] == joined.outputs and len(joined.outputs) == len(NUMBERS)
+    page.close(verbose=False)

@@ -97,6 +97,7 @@ class Visitor:
     def few_steps(self):
         if not self.page.locator("#steps input").is_visible():
             self.page.click("#more button")
+        self.page.wait_for_function("document.querySelector('#steps input')?.value === '25'")  # the model's default
         self.page.fill("#steps input", "2")
         self.page.press("#steps input", "Tab")
 
