@@ -91,7 +91,10 @@ def build(studio: Studio, served: Path, kept: Path | None = None, shared: bool =
         kept: the host's folder of results. shared: see `Results`.
     """
     with without_stubs():
-        import gradio as gr
+        try:
+            import gradio as gr
+        except ImportError as error:
+            raise ValueError(f"the page needs gradio ({error}): pip install 'relationbooth[app]'.") from error
 
         from .page import lay_out
     from .actions import Actions

@@ -71,7 +71,7 @@ class Run:
         mine = {"fingerprint": self.cases.fingerprint, "pictures": self.options.pictures}
         names, found = [system.name for system in self.systems], {}
         # Looked at before the run's file: another process may be beginning the same run, which starts with that file.
-        occupied = self.root.exists() and any(not file.name.startswith(".") for file in self.root.iterdir())
+        occupied = self.root.exists() and any(not file.match(".*.tmp") for file in self.root.iterdir())
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             if different := [name for name, value in mine.items() if found.get(name) != value]:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,17 @@ def start_two(program: str, flags: list[str]) -> list[Fork]:
     port = str(free_port())
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     return [start(program, flags, **shared, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
+
+
+def under_torchrun(program: str, flags: list[str]) -> str:
+    """What two ranks print that torchrun itself started."""
+    # `accelerate launch --cpu --num_processes 2` starts one process (accelerate 1.15), torchrun two.
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, *launcher, f"training.{program}", *flags]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def finish(*processes: Fork) -> str:

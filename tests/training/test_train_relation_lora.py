@@ -14,7 +14,7 @@ from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_lora import read_relation_metadata
 from tests.tiny import photo
 from tests.training.conftest import RELATION_STEPS, relation_arguments
-from tests.training.programs import ROOT, finish, start, start_two
+from tests.training.programs import ROOT, finish, start, start_two, under_torchrun
 from training import train_relation_lora_sdxl as script
 from training.common.checkpoints import Checkpoints
 from training.lora import hub
@@ -85,8 +85,9 @@ def test_two_processes_equal_one_with_twice_the_batch(base, triplets, tmp_path, 
     # Adam's step is almost the gradient then, and not its sign, which rounding decides where a gradient is near zero.
     same |= {"adam_epsilon": 1.0, "learning_rate": 1.0, "lr_scheduler": "constant"}
     script.main(relation_arguments(base, triplets, tmp_path / "one", train_batch_size=4, **same))
-    two = start_two(PROGRAM, relation_arguments(base, triplets, tmp_path / "two", **same))
-    assert "processes: 2" in finish(*two)
+    flags = relation_arguments(base, triplets, tmp_path / "two", **same)
+    told = under_torchrun(PROGRAM, flags) if accumulation == 1 else finish(*start_two(PROGRAM, flags))
+    assert "processes: 2" in told
     one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=1e-6, rtol=1e-4)

@@ -28,9 +28,8 @@ from relationbooth_pipeline.generation.settings import GenerationSettings
 from relationbooth_pipeline.relation_files import whole_file, whole_folder
 from relationbooth_pipeline.relation_lora import WEIGHT_NAME
 
-from .bench import PHOTOS, choose_characters, name_of
+from .bench import PHOTOS, case_of, choose_characters, name_of, save_photos
 from .measure.relation_embedding import train_relation_embedding
-from .stages.image_prompts import image_prompt
 from .subjects import recipes
 from .subjects.recipes import Subject
 from .world.captions import PREDICATES, make_caption
@@ -56,35 +55,13 @@ def write_cases_of(folder: Path, characters: Sequence, poses: Sequence[str]) -> 
     """Every character in every action and every pair in every relation of `poses`, with photos, to `folder`."""
     cases = []
     with whole_folder(folder, replace=True) as fresh:
-        for character in characters:
-            rng = random.Random(f"miniature bench/photos/{character.key}")
-            (fresh / name_of(character)).mkdir()
-            for number in range(PHOTOS):
-                image_prompt(character, rng).save(fresh / name_of(character) / f"{number}.png")
+        save_photos(fresh, characters)
         for pose in poses:
             groups = pairs_of(characters) if pose in RELATIONS else [(character,) for character in characters]
-            cases += [_case(pose, number, who) for number, who in enumerate(groups)]
+            draws = (random.Random(f"baselines/{pose}/{number}") for number in range(len(groups)))
+            cases += [case_of(pose, number, who, rng) for number, (who, rng) in enumerate(zip(groups, draws))]
         write_cases(cases, fresh, fresh / CASES)
     return cases
-
-
-def _case(pose: str, number: int, who: Sequence) -> Case:
-    rng = random.Random(f"baselines/{pose}/{number}")
-    background = rng.choice(tuple(BACKGROUNDS))
-    caption = make_caption(list(who), pose, background, "species")
-    boxes = render(list(who), pose, background, rng).boxes
-    names = tuple(name_of(character) for character in who)
-    return Case(
-        id=f"{pose}-{number:02d}",
-        prompt=caption.text,
-        phrases=caption.phrases,
-        references=tuple(tuple(f"{name}/{i}.png" for i in range(PHOTOS)) for name in names),
-        generate_with=tuple(rng.randrange(PHOTOS) for _ in who),
-        bench="miniature-single" if len(who) == 1 else "miniature-multi",
-        objects=names,
-        predicate=PREDICATES[pose].removeprefix("is "),
-        boxes=tuple(tuple(round(float(v), 4) for v in box) for box in boxes),
-    )
 
 
 def subject_of(character, bench: Path) -> Subject:

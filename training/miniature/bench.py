@@ -6,6 +6,7 @@ are those of a render of the case itself, so that no detector is needed to know 
 
 import argparse
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from relationbooth_pipeline.evaluation.benches.miniature import FOLDER
@@ -45,12 +46,7 @@ def write_bench(folder: Path) -> list[Case]:
     """Write photos and `cases.jsonl` to `folder`, whole or not at all; gives the cases."""
     characters, cases = choose_characters(), []
     with whole_folder(folder, replace=True) as fresh:
-        for character in characters:
-            rng = random.Random(f"miniature bench/photos/{character.key}")
-            place = fresh / name_of(character)
-            place.mkdir()
-            for number in range(PHOTOS):
-                image_prompt(character, rng).save(place / f"{number}.png", optimize=True)
+        save_photos(fresh, characters)
         for pose in known_poses():
             for number in range(CASES_OF_A_POSE):
                 cases.append(draw_case(pose, number, characters))
@@ -58,12 +54,26 @@ def write_bench(folder: Path) -> list[Case]:
     return cases
 
 
+def save_photos(folder: Path, characters: Sequence) -> None:
+    """`PHOTOS` of each character, in other actions, to `folder`/name_of(character)."""
+    for character in characters:
+        rng = random.Random(f"miniature bench/photos/{character.key}")
+        place = folder / name_of(character)
+        place.mkdir()
+        for number in range(PHOTOS):
+            image_prompt(character, rng).save(place / f"{number}.png", optimize=True)
+
+
 def draw_case(pose: str, number: int, characters: list) -> Case:
     rng = random.Random(f"miniature bench/{pose}/{number}")
-    who = rng.sample(characters, 2 if pose in RELATIONS else 1)
+    return case_of(pose, number, rng.sample(characters, 2 if pose in RELATIONS else 1), rng)
+
+
+def case_of(pose: str, number: int, who: Sequence, rng: random.Random) -> Case:
+    """These characters in a pose, before a background and with photos that `rng` draws."""
     background = rng.choice(tuple(BACKGROUNDS))
-    caption = make_caption(who, pose, background, "species")
-    boxes = render(who, pose, background, rng).boxes
+    caption = make_caption(list(who), pose, background, "species")
+    boxes = render(list(who), pose, background, rng).boxes
     return Case(
         id=f"{pose}-{number:02d}",
         prompt=caption.text,

@@ -171,6 +171,12 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch, capsys):
     assert "the page needs gradio: pip install 'relationbooth[app]'" in capsys.readouterr().err
 
 
+def test_a_gradio_that_does_not_import_is_told_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ValueError, match=r"the page needs gradio \(.*pip install 'relationbooth\[app\]'"):
+        build(Studio(), tmp_path)
+
+
 def test_what_the_loaded_model_tells_writes_over_nothing_that_was_set_meanwhile(tmp_path):
     """Its answer may be on the way while a picture is restored: values are joined in the browser, as they are then."""
     studio = Studio()

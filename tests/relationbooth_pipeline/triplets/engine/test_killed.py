@@ -19,7 +19,7 @@ from .test_asking import counted, lines
 
 pytestmark = [NEEDS_OPENAI, pytest.mark.skipif(not hasattr(os, "fork"), reason="kill -9 is of Unix")]
 ROOT = Path(__file__).parents[4]
-KILLS = 10  # of each kind of server
+KILLS = 20
 
 
 @pytest.fixture(scope="module")
