@@ -33,7 +33,7 @@ from .variants import SIZES, Comparison, built_in
 FEW, MANY = 2, 8  # image prompts
 PROJECTIONS = {count: f"projection {count}" for count in (FEW, MANY)}
 # of a step: plain for the first and the last two, ours with two image prompts for the third
-MOST_FEW, MOST_IP_ADAPTER, MOST_MANY = 1.03, 1.0, 1.02
+MOST_FEW, MOST_IP_ADAPTER, MOST_MANY, MOST_PROJECTION = 1.03, 1.0, 1.02, 0.1
 MIB = 2**20
 CLIP_BIG_G = {  # laion/CLIP-ViT-bigG-14-laion2B-39B-b160k, 1.8 B parameters
     "hidden_size": 1664,
@@ -81,12 +81,12 @@ def measure_steps(name: str, rounds: int | None, device: torch.device | str, dty
         "dtype": str(comparison.dtype).removeprefix("torch."),
         "variants": {variant: row(variant) for variant in runs},
         "seconds": seconds,
-        "verdicts": verdicts(seconds, SIZES[name].most_projection),
+        "verdicts": verdicts(seconds),
     }
 
 
-def verdicts(seconds: dict[str, list[float]], most_projection: float) -> list[Verdict]:
-    """The bounds, from paired times; see `Size` for the last."""
+def verdicts(seconds: dict[str, list[float]]) -> list[Verdict]:
+    """The bounds, from paired times."""
 
     def of(name, base):
         return paired_ratio(seconds[name], seconds[base])
@@ -97,7 +97,7 @@ def verdicts(seconds: dict[str, list[float]], most_projection: float) -> list[Ve
         Verdict(f"a step with {FEW} image prompts / a step with IP-Adapter", of(few, "ip-adapter"), MOST_IP_ADAPTER),
         Verdict(f"a step with {MANY} image prompts / with {FEW}", of(many, few), MOST_MANY),
         *(
-            Verdict(f"projection and masks of {count} image prompts / a plain step", of(name, "plain"), most_projection)
+            Verdict(f"projection and masks of {count} image prompts / a plain step", of(name, "plain"), MOST_PROJECTION)
             for count, name in PROJECTIONS.items()
         ),
     ]

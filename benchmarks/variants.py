@@ -36,8 +36,6 @@ class Size:
         vision, ip_adapter_vision: (width E, tokens T) of the adapter's and of IP-Adapter's image encoder.
         pooled: widths of the pooled prompt (second text encoder) and of the pooled phrase (first).
         resampler: fields of `LocalTokenResampler`.
-        most_projection: bound of the projection before the first step, in plain steps: 0.1 at full size. Smaller sizes
-            keep the resampler's four layers, but their UNet has 2.5 times fewer blocks at its lowest level.
     """
 
     unet: dict
@@ -48,7 +46,6 @@ class Size:
     ip_adapter_vision: tuple[int, int]
     pooled: tuple[int, int]
     resampler: dict = field(default_factory=dict)
-    most_projection: float = 0.1
 
 
 def _unet_config(channels: tuple, layers: tuple, head_width: int, context: int, pooled: int, time_ids: int) -> dict:
@@ -88,7 +85,6 @@ SIZES = {
         ip_adapter_vision=(512, 65),
         pooled=(512, 512),
         resampler={"dim": 512, "heads": 8, "dim_head": 64},
-        most_projection=0.25,
     ),
     # SDXL base 1.0 at 512², MS-Diffusion's adapter with CLIP ViT-bigG/14, IP-Adapter Plus SDXL with CLIP ViT-H/14
     "full": Size(

@@ -59,7 +59,7 @@ def test_a_bound_is_missed_only_above_the_whole_interval(interval, missed, word)
 
 def test_verdicts_compare_the_right_pairs():
     seconds = {"plain": 1.0, "ours 2": 2.0, "ours 8": 8.0, "ip-adapter": 4.0, "projection 2": 0.5, "projection 8": 0.25}
-    found = [verdict.ratio.median for verdict in verdicts({name: [value] for name, value in seconds.items()}, 0.1)]
+    found = [verdict.ratio.median for verdict in verdicts({name: [value] for name, value in seconds.items()})]
     assert found == [2.0, 0.5, 4.0, 0.5, 0.25]
 
 
