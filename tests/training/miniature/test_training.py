@@ -10,7 +10,7 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 from diffusers import StableDiffusionXLPipeline
 
 from training.miniature.stages import adapter, autoencoder, base, encoders
-from training.miniature.stages.muon import Muon
+from training.miniature.stages.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
 from training.miniature.stages.training_loop import Trainer, TrainingPlan
 from training.miniature.world.captions import world_words
 from training.miniature.world.tokenizer import tokenize, write_tokenizer
@@ -136,6 +136,17 @@ def test_text_pools_at_the_end_token(tmp_path):
         if "Projection" in type(encoder).__name__:
             expected = encoder.text_projection(expected)
         assert torch.allclose(pooled, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows, columns", [(8, 8), (8, 72), (1, 5)])
+def test_muons_steps_on_the_gram_matrix_are_those_on_the_weight(rows, columns):
+    wide = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    a, b, c = COEFFICIENTS
+    x = wide / wide.norm()
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    torch.testing.assert_close(orthogonalised(wide).double(), x, rtol=0, atol=2e-5)
 
 
 def test_muon_moves_along_orthogonal_directions():
