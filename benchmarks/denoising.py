@@ -5,8 +5,9 @@
 
 All variants run in one process on the same random weights; each round runs every variant once, in a new order, and
 ratios are taken within rounds. IP-Adapter is measured as diffusers runs it: its resampler and its K/V projections are
-part of every step. The bounds are meant for the full size. A bound is missed only when the interval's lower end exceeds
-it; at full size the exit status is then 1.
+part of every step. "flops" are the operations of matrix products, convolutions and attention as a share of a plain
+step's: time can hardly fall below them. The bounds are meant for the full size. A bound is missed only when the
+interval's lower end exceeds it; at full size the exit status is then 1.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from relationbooth_pipeline import LocalImageEncoder
 
 from .allocations import peak_allocated
 from .compiled_graphs import count_by_depth
-from .meters import Meter
+from .meters import Meter, operations
 from .statistics import Verdict, alternate, paired_ratio, summary
 from .variants import SIZES, Comparison, built_in
 
@@ -68,12 +69,14 @@ def measure_steps(name: str, rounds: int | None, device: torch.device | str, dty
             run()
     rounds = rounds or SIZES[name].rounds
     seconds = alternate(runs, rounds, meter.seconds)
-    held = comparison.held_bytes()
+    held, plain = comparison.held_bytes(), operations(runs["plain"])
 
     def row(variant):
         ratio = paired_ratio(seconds[variant], seconds["plain"])
         memory = {"peak_bytes": meter.peak_bytes(runs[variant]), "held_bytes": held.get(variant)}
-        return {**summary(seconds[variant]), **memory, "of_plain": vars(ratio)}
+        done = operations(runs[variant])
+        work = {"operations": done, "operations_of_plain": done / plain}
+        return {**summary(seconds[variant]), **memory, **work, "of_plain": vars(ratio)}
 
     return {
         "size": name,
@@ -147,7 +150,7 @@ def measure_encoders(
 
 def print_steps(console: Console, report: dict) -> None:
     table = Table(title=f"{report['size']}: one guided step, {report['rounds']} rounds, {report['dtype']}")
-    for heading in ("", "median s", "of a plain step [95 %]", "peak MiB", "held MiB"):
+    for heading in ("", "s", "of plain [95 %]", "flops", "peak MiB", "held MiB"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, row in report["variants"].items():
         ratio, held = row["of_plain"], row["held_bytes"]
@@ -155,6 +158,7 @@ def print_steps(console: Console, report: dict) -> None:
             name,
             f"{row['median_s']:.4f}",
             f"{ratio['median']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]",
+            f"{row['operations_of_plain']:.3f}",
             f"{row['peak_bytes'] / MIB:.0f}",
             "" if held is None else f"{held / MIB:.1f}",
         )

@@ -212,7 +212,8 @@ class RelationConditioningMixin(RelationEncodingMixin):
         device, count = self._execution_device, drawing.images_per_prompt
 
         def repeated(tensor, dim):
-            return tensor.to(device).repeat_interleave(count, dim=dim)
+            tensor = tensor.to(device)
+            return tensor if count == 1 else tensor.repeat_interleave(count, dim=dim)  # which copies in any case
 
         def masks_of_pictures(height: int, width: int) -> dict[int, torch.Tensor]:
             return {positions: repeated(mask, dim=0) for positions, mask in masks_of(height, width).items()}

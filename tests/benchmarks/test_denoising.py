@@ -7,7 +7,7 @@ from transformers import CLIPVisionConfig
 
 from benchmarks.compiled_graphs import graph_count
 from benchmarks.denoising import main, measure_encoders, verdicts
-from benchmarks.meters import Meter
+from benchmarks.meters import Meter, operations
 from benchmarks.statistics import Interval, Verdict, alternate, median_interval, paired_ratio
 from benchmarks.variants import SIZES, Comparison, tensor_bytes
 from relationbooth_pipeline import LocalImageEncoder
@@ -107,6 +107,15 @@ def test_peak_memory_notices_an_allocation():
     meter = Meter("cpu")
     idle = meter.peak_bytes(lambda: None)
     assert meter.peak_bytes(lambda: torch.ones(2**26, dtype=torch.uint8).sum()) >= idle + 2**25
+
+
+def test_operations_are_counted_and_a_step_does_not_repeat_the_projection_s(comparison):
+    a, b = torch.randn(3, 5), torch.randn(5, 7)
+    assert operations(lambda: a @ b) == 2 * 3 * 5 * 7
+    steps = comparison.steps()
+    plain, ours = operations(steps["plain"]), operations(steps["ours 2"])
+    assert plain == operations(steps["ours 0"])
+    assert 0 <= ours - plain < operations(lambda: comparison.project(2)) < plain
 
 
 def test_the_number_of_graphs_does_not_grow_with_the_layers():

@@ -35,7 +35,7 @@ EDITS = [
             "squares are summed over channels": (
                 "prompt_features.float()).square().mean(-1)", "prompt_features.float()).square().sum(-1)", OWN_LOSSES),
             "invisible keypoints count": (
-                "squares.masked_fill(~is_visible, 0.0)", "squares",
+                "values.masked_fill(~is_visible, 0.0)", "values",
                 f"{LOSSES}::test_invisible_keypoints_may_be_anything"),
             "the mean is over all keypoints": (
                 "is_visible.flatten(1).sum(1).clamp(min=1)", "is_visible.flatten(1).shape[1]",
@@ -54,6 +54,12 @@ EDITS = [
     *edits_of(
         "training/lora/loss_terms.py",
         {
+            "the keypoint loss is always the paper's": (
+                'keypoint_loss == "denoising"', 'keypoint_loss == "denoised"',
+                f"{TESTS}/lora/test_step.py::test_a_perfect_answer_loses_nothing_by_the_denoising_error_at_keypoints"),
+            "the error at keypoints knows no gate": (
+                "return gate * keypoint_denoising", "return keypoint_denoising",
+                f"{TESTS}/lora/test_step.py::test_a_perfect_answer_loses_nothing_by_the_denoising_error_at_keypoints"),
             "the scalar loss knows no gate": ("return gate * keypoint_matching", "return keypoint_matching", EQUATIONS),
             "KML is gated by itself": (
                 "step.last_timestep if limit is None else limit", "333 if limit is None else limit",

@@ -102,8 +102,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(method, "rank", int, 4, help="of the LoRA, on q, k, v and out of every text cross-attention")
     add(method, "image_prompt_scale", float, 0.6, help="gamma, how strongly image prompts act while the LoRA learns")
     for option in fields(LossSettings):
-        kind = float if option.type in (float, float | None) else int
-        add(method, option.name, kind, option.default, help=option.metadata["help"])
+        kind = next(kind for kind in (float, int, str) if option.type in (kind, kind | None))
+        add(method, option.name, kind, option.default, **option.metadata)
     add(method, "relation", help="name for the file's header; default: the predicate")
     add(method, "template", help="prompt for the header with {0}, {1}, … for phrases; default: from the triplets")
 

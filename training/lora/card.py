@@ -148,8 +148,8 @@ There the words carry the relation; the looks of your own objects need the adapt
 ## Training
 
 {len(triplets)} triplets, {steps} steps of batch {loop.train_batch_size}, learning rate {loop.learning_rate:g}, rank
-{run.lora.rank}, image prompt scale {run.lora.image_prompt_scale:g}, keypoint matching loss {weight:g} ({gate}),
-{run.views.resolution} px.
+{run.lora.rank}, image prompt scale {run.lora.image_prompt_scale:g}, keypoint {run.losses.keypoint_loss} loss
+{weight:g} ({gate}), {run.views.resolution} px.
 
 ## Limits
 

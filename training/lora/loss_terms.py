@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from .cache import CachedView
-from .losses import keypoint_matching_loss, predicate_attention_loss, timestep_gate
+from .losses import keypoint_denoising_loss, keypoint_matching_loss, predicate_attention_loss, timestep_gate
+
+KEYPOINT_LOSSES = ("matching", "denoising")
 
 
-def _option(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+def _option(default: Any, help: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help, **more})
 
 
 @dataclass(frozen=True)
@@ -23,16 +25,20 @@ class LossSettings:
     """Weights of the losses; every field is an option of the program.
 
     Attributes:
-        kml_weight: λ (RelationBooth, Eq. 7).
-        kml_max_timestep: KML acts on samples up to this timestep; None: on all, as in the paper.
+        keypoint_loss: "matching", L_KML (Eq. 6), or "denoising", the denoising error at the target's keypoints.
+        kml_weight: λ of the keypoint loss (RelationBooth, Eq. 7).
+        kml_max_timestep: it acts on samples up to this timestep; None: on all, as in the paper.
         predicate_attention_weight: 0 turns the predicate attention loss off, and its extra attention maps.
         snr_gamma: γ of min-SNR weights for the denoising loss (Hang et al., 2023); None: all ones. KML keeps its own
             weight.
     """
 
-    kml_weight: float = _option(1e-3, "lambda of the keypoint matching loss; 0: off")
+    keypoint_loss: str = _option(
+        "matching", "the paper's, or the denoising error at the target's keypoints", choices=KEYPOINT_LOSSES
+    )
+    kml_weight: float = _option(1e-3, "lambda of the keypoint loss; 0: off")
     kml_max_timestep: int | None = _option(
-        None, "KML up to this timestep only; the released code's 333; default: all timesteps"
+        None, "the keypoint loss up to this timestep only; the released code's 333; default: all timesteps"
     )
     predicate_attention_weight: float = _option(0.0, "of the predicate attention loss; the released code's 1e-3")
     snr_gamma: float | None = _option(None, "min-SNR weights for the denoising loss; 5.0 is usual; default: all ones")
@@ -45,6 +51,7 @@ class Step:
     Attributes:
         batch: the samples. timesteps: int (B,), of `last_timestep` + 1.
         clean: ẑ_0, the one-step estimate of the clean latents, (B, C, h, w).
+        error: the UNet's answer minus what it should be, (B, C, h, w).
         attention_maps: the predicate's text attention, (B, h', w') of every layer with a coarse grid; empty unless a
             loss of weight above 0 wants them.
     """
@@ -53,6 +60,7 @@ class Step:
     timesteps: torch.Tensor
     last_timestep: int
     clean: torch.Tensor
+    error: torch.Tensor
     attention_maps: list[torch.Tensor]
     settings: LossSettings
 
@@ -75,9 +83,11 @@ class LossTerm:
 
 
 def keypoint_term(step: Step) -> torch.Tensor:
-    """gate · L_KML"""
+    """gate · L_KML, or gate · the denoising error at keypoints"""
     limit, batch = step.settings.kml_max_timestep, step.batch
     gate = timestep_gate(step.timesteps, step.last_timestep if limit is None else limit)
+    if step.settings.keypoint_loss == "denoising":
+        return gate * keypoint_denoising_loss(step.error, batch.keypoints, batch.is_visible)
     return gate * keypoint_matching_loss(step.clean, batch.prompt_features, batch.keypoints, batch.is_visible)
 
 

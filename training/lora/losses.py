@@ -86,10 +86,34 @@ def keypoint_matching_loss(
     """
     target = keypoint_features(predicted_latents, target_keypoints.flatten(1, 2)).view_as(prompt_features)
     # float32: half precision loses digits in a sum over hundreds of squares.
-    squares = (target.float() - prompt_features.float()).square().mean(-1)
+    return _mean_of_visible((target.float() - prompt_features.float()).square().mean(-1), is_visible)
+
+
+def keypoint_denoising_loss(
+    error: torch.Tensor, target_keypoints: torch.Tensor, is_visible: torch.Tensor
+) -> torch.Tensor:
+    """The denoising error where the target's keypoints lie: another way to care about keypoints (not in the paper).
+
+        mean over visible k and channels of ( v̂[q_k] − v[q_k] )²
+
+    Eq. 6 compares the same body part in two pictures, so a perfect prediction has a loss too, and is pulled away from.
+    This one is least where the denoising loss is least.
+
+    Args:
+        error: the UNet's answer minus what it should be, (B, C, h, w).
+        target_keypoints, is_visible: as for `keypoint_matching_loss`.
+    Returns:
+        One value per sample, (B,); zero when none of its keypoints is visible.
+    """
+    found = keypoint_features(error.float(), target_keypoints.flatten(1, 2))
+    return _mean_of_visible(found.square().mean(-1).unflatten(1, target_keypoints.shape[1:3]), is_visible)
+
+
+def _mean_of_visible(values: torch.Tensor, is_visible: torch.Tensor) -> torch.Tensor:
+    """(B, N, K) → (B,)"""
     # Invisible keypoints may hold anything, infinity included: multiplying by zero would not remove it.
-    squares = squares.masked_fill(~is_visible, 0.0).flatten(1)
-    return squares.sum(1) / is_visible.flatten(1).sum(1).clamp(min=1)
+    visible = values.masked_fill(~is_visible, 0.0).flatten(1)
+    return visible.sum(1) / is_visible.flatten(1).sum(1).clamp(min=1)
 
 
 def timestep_gate(timesteps: torch.Tensor, max_timestep: int) -> torch.Tensor:

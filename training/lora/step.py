@@ -114,7 +114,7 @@ def step_losses(
     denoising = denoising_loss(output, target, timesteps, scheduler, settings.snr_gamma)
     clean = predict_clean_latents(noisy, output, timesteps, scheduler.alphas_cumprod, kind)
     maps = [] if attention is None else attention.maps
-    step = Step(batch, timesteps, scheduler.config.num_train_timesteps - 1, clean, maps, settings)
+    step = Step(batch, timesteps, scheduler.config.num_train_timesteps - 1, clean, output - target, maps, settings)
     return add_terms(denoising, step)
 
 

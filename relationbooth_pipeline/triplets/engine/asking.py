@@ -116,6 +116,9 @@ class Asking:
         images = 0
         try:
             images = self._sent(task)
+        except BaseException:  # here, not where results are gathered: another worker would send one more meanwhile
+            self.bucket.stop()
+            raise
         finally:
             self.budget.settle(self.price, images, self.price * images)
         self._count()

@@ -35,6 +35,8 @@ def test_a_row_is_all_that_a_new_loss_needs(monkeypatch):
 
     monkeypatch.setattr(step, "LOSS_TERMS", (row,))
     clean, zeros = torch.tensor([2.0, 4.0]).view(2, 1, 1, 1), torch.zeros(2)
-    seen = Step(batch=None, timesteps=zeros, last_timestep=999, clean=clean, attention_maps=[], settings=settings)
+    seen = Step(
+        batch=None, timesteps=zeros, last_timestep=999, clean=clean, error=clean, attention_maps=[], settings=settings
+    )
     loss, parts = step.add_terms(torch.tensor([1.0, 1.0]), seen)
     assert parts["brightness"].tolist() == [4, 16] and parts["loss"].tolist() == [3, 9] and loss.item() == 6

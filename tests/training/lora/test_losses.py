@@ -3,6 +3,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from training.lora.losses import (
+    keypoint_denoising_loss,
     keypoint_features,
     keypoint_matching_loss,
     predicate_attention_loss,
@@ -48,6 +49,39 @@ def test_gradient_is_at_visible_keypoints_only():
     for b, n, k in visible.nonzero().tolist():
         expected[b, int(target[b, n, k, 1] * 6), int(target[b, n, k, 0] * 9)] = True
     assert torch.equal(latents.grad.abs().sum(1) > 0, expected)
+
+
+def test_the_denoising_error_at_keypoints_matches_plain_loops():
+    error, _, target, _, visible = sample()
+    losses = keypoint_denoising_loss(error, target, visible)
+    for b in range(2):
+        places = [
+            (int(y * 6), int(x * 9)) for (x, y), seen in zip(target[b].flatten(0, 1), visible[b].flatten()) if seen
+        ]
+        expected = torch.stack([error[b, :, row, column].square().mean() for row, column in places]).mean()
+        torch.testing.assert_close(losses[b], expected)
+
+
+def test_a_perfect_prediction_has_a_matching_loss_and_no_denoising_error_at_keypoints():
+    """Why there is a choice: the other picture's body part is another latent."""
+    latents, prompts, target, prompt, visible = sample()
+    assert loss_of(latents, prompts, target, prompt, visible).min() > 0.5
+    still = torch.zeros_like(latents, requires_grad=True)
+    loss = keypoint_denoising_loss(still, target, visible)
+    loss.sum().backward()
+    assert loss.tolist() == [0, 0] and still.grad.abs().max() == 0
+
+
+def test_what_is_not_seen_may_hold_anything():
+    error, _, target, _, visible = sample()
+    seen = visible.clone()
+    seen[:] = False
+    seen[0, 0, 0] = True
+    row, column = int(target[0, 0, 0, 1] * 6), int(target[0, 0, 0, 0] * 9)
+    spoilt = torch.full_like(error, float("inf"))
+    spoilt[0, :, row, column] = error[0, :, row, column]
+    found = keypoint_denoising_loss(spoilt, target, seen).tolist()
+    assert found == [pytest.approx(error[0, :, row, column].square().mean().item()), 0]
 
 
 def test_nothing_visible_is_zero_with_zero_gradient():

@@ -100,6 +100,27 @@ def test_the_gate_is_per_sample(pipe, views, scheduler):
         assert (parts["keypoint"] > 0).tolist() == expected
 
 
+@pytest.mark.parametrize("limit", [333, None])
+def test_a_perfect_answer_loses_nothing_by_the_denoising_error_at_keypoints(pipe, views, scheduler, limit):
+    """The matching loss still pulls: the choice between both is heard, and the gate holds for either."""
+    batch = collate(views[:2])
+    noise = torch.randn(2, *batch.latent_mean.shape[1:], generator=torch.Generator().manual_seed(0))
+    timesteps = torch.tensor([100, 900])
+    right = {"epsilon": noise, "v_prediction": scheduler.get_velocity(batch.latent_mean, noise, timesteps)}
+    answer = right[scheduler.config.prediction_type]
+    found = {}
+    for name, said in (("perfect", answer), ("wrong", answer + 2)):
+        for loss in ("matching", "denoising"):
+            settings = LossSettings(keypoint_loss=loss, kml_max_timestep=limit)
+            unet = lambda *inputs, said=said, **kwargs: (said,)  # noqa: E731
+            _, parts = step_losses(unet, batch, noise, noise * 0, timesteps, scheduler, settings)
+            found[name, loss] = parts["keypoint"]
+    torch.testing.assert_close(found["perfect", "denoising"], torch.zeros(2))
+    expected = torch.tensor([4.0, 0.0 if limit else 4.0])  # (answer + 2 − answer)² wherever it is read
+    torch.testing.assert_close(found["wrong", "denoising"], expected)
+    assert (found["perfect", "matching"] > 0).tolist() == [True, limit is None]
+
+
 def test_predicate_maps_equal_explicit_attention(pipe, views):
     """Against softmax(QKᵀ/√d) of every layer, written out."""
     batch, unet = collate(views[:2]), pipe.unet
