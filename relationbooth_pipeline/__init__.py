@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .relation_conversion import adapter_from_released, local_encoder_from_open_clip
     from .relation_image_encoder import LocalImageEncoder
     from .relation_inputs import EncodedImagePrompts
-    from .relation_lora import RelationMetadata, read_relation_metadata, write_relation_metadata
+    from .relation_regions import RelationMetadata, read_relation_metadata, write_relation_metadata
     from .relation_resampler import LocalTokenResampler
 
 __version__ = "0.1.0"
@@ -35,11 +35,11 @@ _MODULES = {
     "ParallelAttnProcessor": "relation_attention",
     "RelationAdapter": "relation_adapter",
     "RelationBoothPipeline": "pipeline",
-    "RelationMetadata": "relation_lora",
+    "RelationMetadata": "relation_regions",
     "adapter_from_released": "relation_conversion",
     "local_encoder_from_open_clip": "relation_conversion",
-    "read_relation_metadata": "relation_lora",
-    "write_relation_metadata": "relation_lora",
+    "read_relation_metadata": "relation_regions",
+    "write_relation_metadata": "relation_regions",
 }
 
 

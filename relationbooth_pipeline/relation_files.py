@@ -9,17 +9,15 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import torch
 from huggingface_hub import hf_hub_download, list_repo_files
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import GatedRepoError
-from safetensors.torch import load_file
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 LORA_WEIGHT_NAME = "pytorch_lora_weights.safetensors"
+HEADER_KEY = "relationbooth"  # one JSON document in a LoRA's header: other tools keep or ignore it whole
 HUB_ARGUMENTS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
-# In the names of a training run's other files, beside its LoRA (diffusers passes over the same).
-_NO_LORA = ("scheduler", "optimizer", "checkpoint")
+_NO_LORA = ("scheduler", "optimizer", "checkpoint")  # in names of a run's other files; diffusers passes over the same
 
 
 def is_pickle(name: str | Path) -> bool:
@@ -96,8 +94,7 @@ def find_lora_file(
 
 
 def lora_names(names: Iterable[str]) -> list[str]:
-    """Which of a folder's file names may mean its LoRA, sorted: `pytorch_lora_weights.safetensors` alone when it is
-    among them."""
+    """Which of a folder's file names may mean its LoRA, sorted; `LORA_WEIGHT_NAME` alone when it is among them."""
     names = sorted(name for name in names if name.endswith(".safetensors") and not any(no in name for no in _NO_LORA))
     return [LORA_WEIGHT_NAME] if LORA_WEIGHT_NAME in names else names
 
@@ -150,6 +147,9 @@ def read_checkpoint(path: str | Path) -> dict:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no checkpoint file at `{path}`. Check the path and `weight_name`.")
+    import torch  # late: finding and writing files do without its seconds
+    from safetensors.torch import load_file
+
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -167,10 +167,10 @@ def read_checkpoint(path: str | Path) -> dict:
         ) from error
 
 
-def check_finite(state: dict[str, torch.Tensor], source: str) -> None:
+def check_finite(state: dict, source: str) -> None:
     """Raise a ValueError that names the first tensor of `state` that is no float tensor or holds NaN or infinity."""
     for key, tensor in state.items():
-        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
             raise ValueError(f"{source}: `{key}` must hold finite floating-point numbers. Download the file again.")
 
 

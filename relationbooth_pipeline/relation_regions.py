@@ -17,11 +17,9 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from .relation_files import whole_file
+from .relation_files import HEADER_KEY, whole_file
 from .relation_images import read_mask, short_repr
 from .relation_inputs import check_counts, depth, numbers, per_sample
-
-HEADER_KEY = "relationbooth"  # one JSON document in the safetensors header: other tools keep or ignore it whole
 
 
 def region_masks(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -26,7 +26,7 @@ from peft.utils import set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from relationbooth_pipeline import RelationBoothPipeline
-from relationbooth_pipeline.relation_lora import WEIGHT_NAME
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME
 
 from .common.accelerator import DTYPES, prepare_run, start_accelerator, start_trackers
 from .common.batch_order import BatchOrder, Draw, noise_and_timesteps
@@ -100,7 +100,9 @@ def keep_lora_only(accelerator: Accelerator) -> None:
             save_relation_lora(accelerator.unwrap_model(models[0]), folder)
 
     def load(models, folder):
-        state = {key.removeprefix("unet."): tensor for key, tensor in load_file(Path(folder) / WEIGHT_NAME).items()}
+        state = {
+            key.removeprefix("unet."): tensor for key, tensor in load_file(Path(folder) / LORA_WEIGHT_NAME).items()
+        }
         found = set_peft_model_state_dict(
             accelerator.unwrap_model(models.pop()), convert_unet_state_dict_to_peft(state), adapter_name="default"
         )
@@ -119,7 +121,7 @@ def train(args: argparse.Namespace) -> None:
     accelerator = start_accelerator(loop, run_options.report)
     folder, repo_id = Path(loop.output_dir), ""
     with accelerator.main_process_first():
-        start = open_run(loop, vars(args), may_differ(args), WEIGHT_NAME)
+        start = open_run(loop, vars(args), may_differ(args), LORA_WEIGHT_NAME)
         if accelerator.is_main_process:
             repo_id = claim_repository(run_options.hub, folder)
     device, dtype = accelerator.device, DTYPES[loop.mixed_precision]

@@ -1,9 +1,11 @@
 """The one pipeline that everybody on the page shares: loaded while the page is open already, one picture at a time."""
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +41,16 @@ class Offer:
         if not self.template or self.layout is None or len(self.layout) != len(phrases):
             return None
         return self.template.format(*phrases)
+
+
+def _own_header(file: Path) -> SimpleNamespace:
+    """The fields of a header that came with this package, which `read_relation_metadata` checks once torch is there."""
+    from safetensors import safe_open
+
+    from ..relation_files import HEADER_KEY
+
+    with safe_open(file, "np") as lora:
+        return SimpleNamespace(**json.loads(lora.metadata()[HEADER_KEY]))
 
 
 class Studio:
@@ -112,6 +124,8 @@ class Studio:
 
         self.stage = "checking the sources"
         settings = GenerationSettings("a picture", **self.base)
+        settings.checked()
+        self.model_name = settings.as_record()["model"]
         resolved = resolve_sources(settings)
         self.stage = "loading the model"
         self.pipe = load_pipeline(resolved, needs_adapter=False)
@@ -125,19 +139,20 @@ class Studio:
         self.preview = Preview(self.pipe) if settings.offload == "none" else None
 
     def _describe(self) -> None:
-        """What a page shows first: examples and the model's own LoRAs, from headers. It needs torch, diffusers not."""
+        """What a page shows first: examples and the model's own LoRAs, from headers. For the miniature without torch,
+        for whose seconds a visitor would wait."""
         from .. import miniature
-        from ..generation.settings import GenerationSettings
         from ..relation_files import LORA_WEIGHT_NAME
-        from ..relation_regions import read_relation_metadata
 
         small = self.base["model"] == "miniature"
-        settings = GenerationSettings("a picture", **self.base)
-        settings.checked()
-        self.model_name = settings.as_record()["model"]
-        folder = miniature.path() if small else Path(self.base["model"])
+        if small:
+            folder, read = miniature.path(), _own_header
+        else:
+            from ..relation_regions import read_relation_metadata as read
+
+            folder = Path(self.base["model"])
         for file in sorted(folder.glob(f"relation_loras/*/{LORA_WEIGHT_NAME}")):
-            name, header = file.parent.name, read_relation_metadata(file)
+            name, header = file.parent.name, read(file)
             self.offers[name] = Offer(name, name)
             if header is not None:
                 self.offers[name] = Offer(name, name, header.scale, header.template, header.layout_prior)

@@ -52,12 +52,13 @@ def draw_demo(
 
     from ..generation.settings import MINIATURE_DEFAULTS
     from ..pipeline import RelationBoothPipeline
-    from ..relation_lora import WEIGHT_NAME, read_relation_metadata
+    from ..relation_files import LORA_WEIGHT_NAME
+    from ..relation_regions import read_relation_metadata
     from ..sheets.contact import contact_sheet
 
     check_relation(relation)
     folder, characters = miniature.path(), references()
-    file = folder / "relation_loras" / relation / WEIGHT_NAME
+    file = folder / "relation_loras" / relation / LORA_WEIGHT_NAME
     metadata = read_relation_metadata(file)
     pipe = RelationBoothPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)

@@ -117,7 +117,7 @@ def _adapter(path: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
-    from ..relation_lora import read_relation_metadata
+    from ..relation_regions import read_relation_metadata
 
     try:
         with safe_open(path, "pt") as file:

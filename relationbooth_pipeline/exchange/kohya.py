@@ -17,8 +17,8 @@ from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ..relation_files import LORA_WEIGHT_NAME, check_finite, whole_file
-from ..relation_regions import HEADER_KEY, read_relation_metadata
+from ..relation_files import HEADER_KEY, LORA_WEIGHT_NAME, check_finite, whole_file
+from ..relation_regions import read_relation_metadata
 
 PEFT_HEADER = "lora_adapter_metadata"  # diffusers' entry with rank and alpha; it excludes `.alpha` keys
 _DOWN = re.compile(r"(.+)\.lora(?:_A|\.down|_down)\.weight")

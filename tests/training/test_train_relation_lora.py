@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from relationbooth_pipeline import RelationBoothPipeline
-from relationbooth_pipeline.relation_lora import read_relation_metadata
+from relationbooth_pipeline.relation_regions import read_relation_metadata
 from tests.tiny import photo
 from tests.training.conftest import RELATION_STEPS, relation_arguments
 from tests.training.programs import ROOT, finish, start, start_two, under_torchrun

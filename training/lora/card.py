@@ -9,8 +9,8 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData, hf_hub_download
 
 from relationbooth_pipeline.exchange.kohya import twin_name
-from relationbooth_pipeline.relation_files import whole_file
-from relationbooth_pipeline.relation_lora import WEIGHT_NAME, RelationMetadata
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_file
+from relationbooth_pipeline.relation_regions import RelationMetadata
 from relationbooth_pipeline.triplets import Triplet
 
 from ..common.options import BaseOptions
@@ -127,7 +127,7 @@ from relationbooth_pipeline import RelationBoothPipeline
 
 pipe = RelationBoothPipeline.from_pretrained({_quoted(public_name(base))})
 pipe.load_relation_adapter({_adapter_arguments(run.adapter, base)})
-pipe.load_lora_weights({_quoted(repo_id)}, weight_name="{WEIGHT_NAME}")
+pipe.load_lora_weights({_quoted(repo_id)}, weight_name="{LORA_WEIGHT_NAME}")
 image = pipe(
     {_quoted(prompt)},
     image_prompts=[…],  # one photo per object

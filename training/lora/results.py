@@ -15,9 +15,9 @@ from PIL import Image
 
 from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.exchange.kohya import kohya_name, write_kohya
-from relationbooth_pipeline.relation_files import whole_file
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_file
 from relationbooth_pipeline.relation_layouts import phrase_places
-from relationbooth_pipeline.relation_lora import WEIGHT_NAME, RelationMetadata, write_relation_metadata
+from relationbooth_pipeline.relation_regions import RelationMetadata, write_relation_metadata
 from relationbooth_pipeline.triplets import Triplet
 
 from ..common.options import ValidationOptions
@@ -83,17 +83,17 @@ def save_relation_lora(
                 for name, value in unet.peft_config["default"].to_dict().items()
             },
         )
-        file = Path(temporary) / WEIGHT_NAME
+        file = Path(temporary) / LORA_WEIGHT_NAME
         if metadata is not None:
             write_relation_metadata(file, metadata)
-        with whole_file(folder / WEIGHT_NAME) as fresh:
+        with whole_file(folder / LORA_WEIGHT_NAME) as fresh:
             fresh.write_bytes(with_sorted_metadata(file.read_bytes()))
         if metadata is not None:  # of a finished run, not of a checkpoint: people take it to ComfyUI, A1111 or Forge
             twin = Path(temporary) / kohya_name(file)
             write_kohya(file, twin)
             with whole_file(folder / twin.name) as fresh:
                 fresh.write_bytes(with_sorted_metadata(twin.read_bytes()))
-    return folder / WEIGHT_NAME
+    return folder / LORA_WEIGHT_NAME
 
 
 def with_sorted_metadata(data: bytes) -> bytes:

@@ -25,8 +25,7 @@ from relationbooth_pipeline.evaluation.metrics import MINIATURE, MetricOptions
 from relationbooth_pipeline.evaluation.systems import SystemOptions
 from relationbooth_pipeline.evaluation.systems.subjects import CUSTOM_WEIGHTS, WORDS
 from relationbooth_pipeline.generation.settings import GenerationSettings
-from relationbooth_pipeline.relation_files import whole_file, whole_folder
-from relationbooth_pipeline.relation_lora import WEIGHT_NAME
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_file, whole_folder
 
 from .bench import PHOTOS, case_of, choose_characters, name_of, save_photos
 from .measure.relation_embedding import train_relation_embedding
@@ -87,7 +86,7 @@ def trainings(
     """
     alone = [(subject,) for subject in subjects]
     plan = [
-        *((recipes.dreambooth_lora, who, "dreambooth", WEIGHT_NAME) for who in alone),
+        *((recipes.dreambooth_lora, who, "dreambooth", LORA_WEIGHT_NAME) for who in alone),
         *((recipes.textual_inversion, who, "textual-inversion", WORDS[0]) for who in alone),
         *((recipes.custom_diffusion, who, "custom-diffusion", CUSTOM_WEIGHTS) for who in (*alone, *pairs_of(subjects))),
     ]

@@ -12,11 +12,10 @@ import torch
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
 from relationbooth_pipeline.miniature.judges import MiniatureJudges
-from relationbooth_pipeline.relation_files import whole_file
-from relationbooth_pipeline.relation_lora import WEIGHT_NAME
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_file
 
 from .measure.cases import draw_cases, draw_pictures, judge, mean_over_seeds, summarise
-from .train import default_device
+from .stages.device import default_device
 from .world.pictures import contact_sheet
 from .world.splits import known_poses
 
@@ -28,6 +27,7 @@ ROWS = {  # name: (detail of the caption, with image prompts, with the RelationL
     "adapter and RelationLoRA": ("species", True, True),
 }
 TOLD = ("relation", "broken", "species and color", "marking", "accessory", "swapped", "keypoint distance")
+TOLD_OF_FINE = ("coarse", "fine", "glyph", "pupils", "fine swapped")  # where the judges know fine attributes
 DIFFERENCES = (
     ("adapter", "base, species named"),
     ("adapter and RelationLoRA", "adapter"),
@@ -105,21 +105,25 @@ def draw_sheet(cases, pictures, path, shown=6):
     contact_sheet(panels, path, columns=len(panels) // min(shown, len(cases)), captions=texts)
 
 
-def table_text(table, what=TOLD):
+def table_text(table):
     """The table as Markdown, for cards and the run log."""
+    told = next(figures for by_pose in table["rows"].values() for figures in by_pose.values())
+    what = [name for name in (*TOLD, *TOLD_OF_FINE) if name in told]
     lines = ["| row | pose | " + " | ".join(what) + " |", "|---" * (len(what) + 2) + "|"]
     for kind in ("rows", "differences"):
         for row, by_pose in table[kind].items():
             for pose, figures in by_pose.items():
                 cells = [f"{figures[n]['mean']:.3f} [{figures[n]['low']:.3f}, {figures[n]['high']:.3f}]" for n in what]
                 lines.append(f"| {row} | {pose} | " + " | ".join(cells) + " |")
-    told = ", ".join(f"{name} {value:.3f}" for name, value in table["judges"].items() if ":" not in name)
-    return "\n".join(lines) + f"\n\nJudges on fresh renders of held-out characters: {told}.\n"
+    right = ", ".join(f"{name} {value:.3f}" for name, value in table["judges"].items() if ":" not in name)
+    return "\n".join(lines) + f"\n\nJudges on fresh renders of held-out characters: {right}.\n"
 
 
 def own_relation_loras(model):
     """{pose: [folder]} of the RelationLoRAs that lie in the pipeline folder `model`."""
-    return {file.parent.name: [file.parent] for file in sorted((model / "relation_loras").glob(f"*/{WEIGHT_NAME}"))}
+    return {
+        file.parent.name: [file.parent] for file in sorted((model / "relation_loras").glob(f"*/{LORA_WEIGHT_NAME}"))
+    }
 
 
 def main(arguments=None):

@@ -8,11 +8,11 @@ speed. `MINIATURE_WORLD=2` before it trains for the second edition.
 """
 
 import argparse
-import contextlib
 from pathlib import Path
 
 import torch
 
+from .stages.device import default_device, mixed_precision
 from .stages.training_loop import TrainingPlan
 
 AUTOENCODER = {
@@ -31,29 +31,33 @@ PLANS = {
     "adapter": {"max_train_steps": 2400, "ema_decay": 0.995, "constant_share": 0.6, "sample_steps": 800},
     "decoder": {"max_train_steps": 5200, **AUTOENCODER},
 }
+# A rehearsal: everything runs, nothing is learned. Sizes of each stage beside its number of steps.
+TOY_STEPS = 2
+TOY = {
+    "vae": {"statistics_images": 4},
+    "encoders": {"batch": 2, "checked": 2},
+    "base": {"scenes": 8, "batch": 2},
+    "local_encoder": {"scenes": 4, "max_train_steps": TOY_STEPS, "train_batch_size": 2, "lr_warmup_steps": 0},
+    "adapter": {"scenes": 8, "batch": 2},
+    "judges": {"sizes": {**dict.fromkeys(("characters", "pictures", "annotator"), {"batch": 4, "pool": 8}),
+                         "towers": {"groups": 1}}},
+    "relation_loras": {"max_train_steps": TOY_STEPS, "train_batch_size": 1},
+}  # fmt: skip
 STAGES = ("vae", "encoders", "base", "local_encoder", "adapter", "decoder", "judges", "export", "relation_loras")
 
 
-def default_device():
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def mixed_precision(name, device=None):
-    """Callable that gives the autocast context of "bf16" or "no" on a device; default: a GPU where there is one."""
-    if name == "no":
-        return contextlib.nullcontext
-    return lambda: torch.autocast(torch.device(device or default_device()).type, torch.bfloat16)
-
-
-def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, training_seeds=1, start_from=None):
+def run_stage(
+    stage, output_dir, overrides, precision=None, export_dir=None, training_seeds=1, start_from=None, toy=False
+):
     """Run one stage; its state lives in `output_dir`/`stage`.
 
     Args:
-        overrides: TrainingPlan fields that replace the stage's defaults.
+        overrides: TrainingPlan fields that replace the stage's defaults. precision: "bf16", "no", or None: the faster.
         training_seeds: RelationLoRAs of each relation.
         start_from: pipeline folder whose weights the stages vae, encoders and base begin with; None: random ones.
+        toy: with the sizes of `TOY`.
     """
-    root = Path(output_dir)
+    root, sizes = Path(output_dir), TOY.get(stage, {}) if toy else {}
     if stage == "export":
         from .stages.export import export
 
@@ -61,11 +65,11 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
     if stage == "relation_loras":
         from .stages.relation_loras import train_relation_loras
 
-        return train_relation_loras(root / stage, Path(export_dir or root / "export"), seeds=training_seeds)
+        return train_relation_loras(root / stage, Path(export_dir or root / "export"), seeds=training_seeds, **sizes)
     if stage == "local_encoder":
         from .stages.towers import distil
 
-        distil(root / "encoders" / "image_encoder", root / stage, root / "scenes", mixed_precision=precision)
+        distil(root / "encoders" / "image_encoder", root / stage, root / "scenes", mixed_precision=precision, **sizes)
         return True
     if stage == "vocabulary":
         from .stages.encoders import grow_vocabulary
@@ -74,14 +78,14 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
     if stage == "judges":
         from .judges.stage import train_judges
 
-        return train_judges(root / stage, overrides)
+        return train_judges(root / stage, overrides, **sizes)
     start_from = None if start_from is None else Path(start_from)
     plan = TrainingPlan(**{**PLANS[stage], **overrides})
     autocast = mixed_precision(precision, plan.device)
     if stage == "vae":
         from .stages.autoencoder import train_vae
 
-        return train_vae(root / stage, plan, autocast, start_from=start_from)
+        return train_vae(root / stage, plan, autocast, start_from=start_from, **sizes)
     if stage == "decoder":
         from .stages.autoencoder import train_decoder
 
@@ -89,17 +93,17 @@ def run_stage(stage, output_dir, overrides, precision="bf16", export_dir=None, t
     if stage == "encoders":
         from .stages.encoders import train_encoders
 
-        return train_encoders(root / stage, plan, autocast, start_from=start_from)
+        return train_encoders(root / stage, plan, autocast, start_from=start_from, **sizes)
     if stage == "base":
         from .stages.base import train_base
 
-        return train_base(root, plan, autocast, start_from=start_from)
+        return train_base(root, plan, autocast, start_from=start_from, **sizes)
     from .stages.adapter import train_adapter
     from .stages.image_prompts import LocalTokens
 
     local = LocalTokens(str(root / "local_encoder"))
     encoder = root / "encoders" / "image_encoder"
-    return train_adapter(root / "base" / "pipeline", encoder, root / stage, plan, autocast, local)
+    return train_adapter(root / "base" / "pipeline", encoder, root / stage, plan, autocast, local, **sizes)
 
 
 def main(arguments=None):
@@ -107,12 +111,15 @@ def main(arguments=None):
     parser.add_argument("stage", choices=(*STAGES, "vocabulary", "all"))
     parser.add_argument("--output_dir", required=True, help="training state, outside the repository")
     parser.add_argument("--export_dir", help="where `export` writes the pipeline folder; default OUTPUT_DIR/export")
-    parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="bf16")
+    parser.add_argument(
+        "--mixed_precision", choices=("no", "bf16"), help="default: the faster one on this machine, which is measured"
+    )
     parser.add_argument(
         "--threads", type=int, default=1, help="CPU threads; small models hardly gain from a second one"
     )
     parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each relation; the first ships")
+    parser.add_argument("--toy", action="store_true", help="a rehearsal: two steps of everything, and few pictures")
     parser.add_argument("--start_from", help="pipeline folder whose weights vae, encoders and base begin with")
     for name, kind in (
         ("max_train_steps", int),
@@ -127,8 +134,16 @@ def main(arguments=None):
     torch.set_num_threads(given["threads"])
     fields = TrainingPlan.__dataclass_fields__
     overrides = {name: value for name, value in given.items() if name in fields and value is not None}
+    if given["toy"]:
+        overrides.setdefault("max_train_steps", TOY_STEPS)
     for stage in STAGES if given["stage"] == "all" else (given["stage"],):
-        options = given["mixed_precision"], given["export_dir"], given["training_seeds"], given["start_from"]
+        options = (
+            given["mixed_precision"],
+            given["export_dir"],
+            given["training_seeds"],
+            given["start_from"],
+            given["toy"],
+        )
         if run_stage(stage, given["output_dir"], overrides, *options) is False:
             print(f"{stage} stopped before its last step; start the same command again to go on.")
             break

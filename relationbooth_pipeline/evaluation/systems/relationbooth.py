@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...relation_lora import WEIGHT_NAME, read_relation_metadata
+from ...relation_files import LORA_WEIGHT_NAME
+from ...relation_regions import read_relation_metadata
 from ..cases import Case, CaseFile, case_predicate
 from .loaded import LoadedPipeline
 from .system import Order, System
@@ -50,7 +51,7 @@ class LoraTable:
     def of_model(cls, folder: Path | None) -> "LoraTable":
         """The RelationLoRAs that lie in a model's folder, each under its header's predicate without "is"."""
         entries = {}
-        for file in sorted((folder / "relation_loras").glob(f"*/{WEIGHT_NAME}")) if folder else ():
+        for file in sorted((folder / "relation_loras").glob(f"*/{LORA_WEIGHT_NAME}")) if folder else ():
             metadata = read_relation_metadata(file)
             if metadata is not None:
                 key = metadata.predicate.lower().removeprefix("is ").removeprefix("are ")

@@ -10,9 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from ...relation_files import read_checkpoint
+from ...relation_files import LORA_WEIGHT_NAME, read_checkpoint
 from ...relation_layouts import phrase_places
-from ...relation_lora import WEIGHT_NAME
 from ..cases import Case, CaseFile
 from .loaded import LoadedPipeline
 from .relationbooth import lora_digest
@@ -74,7 +73,7 @@ class DreamBoothLora(PerSubject):
         weight: of each LoRA. token: the rare word of `--instance_prompt`.
     """
 
-    method, files = "dreambooth-lora", (WEIGHT_NAME,)
+    method, files = "dreambooth-lora", (LORA_WEIGHT_NAME,)
 
     def __init__(self, name: str, loaded: LoadedPipeline, folder: str | Path, weight: float = 1.0, token: str = TOKEN):
         super().__init__(name, loaded, folder)
@@ -87,7 +86,7 @@ class DreamBoothLora(PerSubject):
         return tuple(self.sources(case))
 
     def draw(self, orders: Sequence[Order]) -> list[list[Image.Image]]:
-        files = dict.fromkeys(str(source / WEIGHT_NAME) for source in self.sources(orders[0].case))
+        files = dict.fromkeys(str(source / LORA_WEIGHT_NAME) for source in self.sources(orders[0].case))
         self.loaded.activate([(file, self.weight) for file in files])
         named = [(order.case, [f"{self.token} {phrase}" for phrase in order.case.phrases]) for order in orders]
         return self.loaded.call([prompt_with(*pair) for pair in named], [order.seeds for order in orders])

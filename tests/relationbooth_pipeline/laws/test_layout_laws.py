@@ -5,8 +5,7 @@ import torch
 
 from relationbooth_pipeline.relation_conditioning import RelationConditioningMixin
 from relationbooth_pipeline.relation_layouts import AutomaticLayout, side_by_side
-from relationbooth_pipeline.relation_lora import RelationMetadata
-from relationbooth_pipeline.relation_regions import attention_grids, check_box, region_masks
+from relationbooth_pipeline.relation_regions import RelationMetadata, attention_grids, check_box, region_masks
 from tests.tiny import tiny_adapter, tiny_unet
 
 SPANS = torch.tensor([[[1, 3], [4, 5], [0, 0]]])

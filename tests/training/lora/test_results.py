@@ -11,7 +11,7 @@ from peft import LoraConfig
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from relationbooth_pipeline.relation_lora import RelationMetadata
+from relationbooth_pipeline.relation_regions import RelationMetadata
 from tests.tiny import tiny_unet
 from tests.training.programs import ROOT
 from training.lora.results import save_relation_lora, with_sorted_metadata

@@ -10,11 +10,18 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from transformers import CLIPVisionModelWithProjection
 
-from relationbooth_pipeline import LocalImageEncoder, RelationAdapter, miniature
+from relationbooth_pipeline import LocalImageEncoder, RelationAdapter, RelationBoothPipeline, miniature
 from tests.training.miniature.test_evaluation import Oracle
 from training.miniature import tables
 from training.miniature.measure import adapter_table, cases
-from training.miniature.measure.adapter_table import DEFAULT, adapter_variants, cost_text
+from training.miniature.measure.adapter_table import (
+    DEFAULT,
+    EXCHANGED,
+    adapter_variants,
+    cost_text,
+    grouped,
+    with_local_tokens_exchanged,
+)
 from training.miniature.stages import adapter
 from training.miniature.stages.image_prompts import LocalTokens, encoded_prompts
 from training.miniature.stages.latents import as_tuple
@@ -79,7 +86,8 @@ def test_the_table_compares_adapters_that_differ_in_their_local_tokens(tmp_path,
         )  # fmt: skip
 
     found = table()
-    assert set(found["rows"]) == set(variants) and set(found["rows"]["small"]) == {"kissing", "all"}
+    assert set(found["rows"]) == {*variants, EXCHANGED}
+    assert set(found["rows"]["small"]) == {"kissing", "apart", "all"} == set(found["rows"][EXCHANGED])
     assert found["differences"][f"small − {DEFAULT}"]["kissing"]["species"]["mean"] == 0
     assert [found["cost"][row]["local tokens"] for row in variants] == [0, 16, 4]
     saved = RelationAdapter.load_config(tmp_path / "out" / variants["small"].name / "model")
@@ -88,6 +96,27 @@ def test_the_table_compares_adapters_that_differ_in_their_local_tokens(tmp_path,
     monkeypatch.setattr(adapter_table, "draw_pictures", None)
     assert table()["rows"] == found["rows"], "what is finished is read, not made again"
     assert cost_text(found["cost"]).count("\n|") == 1 + len(variants)
+
+
+def test_verdicts_are_grouped_by_how_far_the_boxes_overlap():
+    apart = {"boxes": np.array([[0.0, 0, 0.5, 1], [0.5, 0, 1, 1]])}
+    over = {"boxes": np.array([[0.0, 0, 0.7, 1], [0.3, 0, 1, 1]])}  # 0.4 of 1.0
+    found = grouped({"a": [1, 2], "b": [3]}, {"a": [apart, over], "b": [over]})
+    assert found == {"a": [1, 2], "b": [3], "apart": [1], "overlapping": [2, 3], "all": [1, 2, 3]}
+    assert "overlapping" not in grouped({"a": [1]}, {"a": [apart]})
+
+
+@torch.no_grad()
+def test_exchanged_local_tokens_change_the_picture_and_image_tokens_stay():
+    pipe = RelationBoothPipeline.from_pretrained(miniature.path())
+    pipe.load_relation_adapter(miniature.path() / "relation_adapter")
+    (case,) = cases.draw_cases("kissing", 1, 0)
+    encoded = pipe.encode_image_prompts(case["image_prompts"], list(case["species"].phrases))
+    changed = with_local_tokens_exchanged(encoded)
+    assert torch.equal(changed.image_tokens, encoded.image_tokens) and changed.phrases == encoded.phrases
+    assert torch.equal(changed.local_tokens[:, 0], encoded.local_tokens[:, 1])
+    assert torch.equal(changed.local_tokens[:, 1], encoded.local_tokens[:, 0])
+    assert torch.equal(with_local_tokens_exchanged(changed).local_tokens, encoded.local_tokens)
 
 
 def test_the_command_writes_its_tables(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,7 @@
 """Judges and their table: laws of crops and intervals, and a toy run of the whole chain."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ from safetensors.torch import save_file
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
 from relationbooth_pipeline.miniature.judges import MiniatureJudges, Seen
-from relationbooth_pipeline.relation_lora import WEIGHT_NAME, read_relation_metadata
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME
+from relationbooth_pipeline.relation_regions import read_relation_metadata
 from training.miniature import evaluate as program
 from training.miniature.judges.scenes import west_to_east
 from training.miniature.measure import cases as shared
@@ -32,7 +35,7 @@ class Oracle:
 
     def characters(self, pictures, boxes):
         people = [c for case in self.cases for c in (case["characters"][::-1] if self.wrong else case["characters"])]
-        names = {name: [getattr(c, name) for c in people] for name in shared.ATTRIBUTE_NAMES}
+        names = {name: [getattr(c, name) for c in people] for name in shared.COARSE}
         points = np.concatenate([case["keypoints"] for case in self.cases])[..., :2]
         return names, torch.tensor(points, dtype=torch.float32)
 
@@ -65,7 +68,7 @@ def test_without_boxes_either_side_is_right_and_mixed_attributes_are_swapped():
     def characters(pictures, boxes):
         at = {tuple(np.round(b, 4)): c for case in cases for b, c in zip(case["boxes"], case["characters"])}
         found = [at[tuple(np.round(box, 4))] for box in boxes]
-        names = {name: [getattr(c, name) for c in found] for name in shared.ATTRIBUTE_NAMES}
+        names = {name: [getattr(c, name) for c in found] for name in shared.COARSE}
         if oracle.wrong:  # colours and all else exchanged, species not
             for name in ("color", "marking", "accessory"):
                 names[name] = [value for i in range(0, len(found), 2) for value in names[name][i : i + 2][::-1]]
@@ -79,6 +82,32 @@ def test_without_boxes_either_side_is_right_and_mixed_attributes_are_swapped():
         first, second = case["characters"]
         if first.species != second.species and first.color != second.color:
             assert result["swapped"] and not result["species and color"]
+
+
+def test_fine_attributes_have_figures_where_the_judges_know_them():
+    cases = shared.draw_cases("hugging", 3, seed=0)
+    for case in cases:
+        first, second = case["characters"]
+        case["characters"] = [
+            replace(first, glyph="star", pupils="round"),
+            replace(second, glyph="ring", pupils="round"),
+        ]
+    pictures, coarse = np.zeros((3, 8, 8, 3), np.uint8), Oracle(cases)
+    assert not {"fine", "glyph"} & set(shared.judge(coarse, cases, pictures)[0])
+
+    class Sharp(Oracle):
+        def characters(self, pictures, boxes):
+            names, points = super().characters(pictures, boxes)
+            people = [c for case in self.cases for c in case["characters"]]
+            seen = [c for case in self.cases for c in case["characters"][:: -1 if self.exchanged else 1]]
+            return {**names, "glyph": [c.glyph for c in seen], "pupils": [c.pupils for c in people]}, points
+
+    for exchanged in (False, True):
+        judges = Sharp(cases)
+        judges.exchanged = exchanged
+        for result in shared.judge(judges, cases, pictures):
+            assert result["coarse"] == result["pupils"] == 1 and not result["swapped"]
+            assert result["fine"] == result["glyph"] == (not exchanged) and result["fine swapped"] == exchanged
 
 
 def test_intervals():
@@ -129,13 +158,13 @@ def test_a_relation_lora_and_the_table(tmp_path, monkeypatch):
 def test_every_seed_trains_and_the_first_ships(tmp_path, monkeypatch):
     def train_one(model, output_dir, pose, seed):
         output_dir.mkdir(parents=True)
-        save_file({"w": torch.full((2,), float(seed))}, output_dir / WEIGHT_NAME, metadata={"pose": pose})
-        return output_dir / WEIGHT_NAME
+        save_file({"w": torch.full((2,), float(seed))}, output_dir / LORA_WEIGHT_NAME, metadata={"pose": pose})
+        return output_dir / LORA_WEIGHT_NAME
 
     monkeypatch.setattr(relation_loras, "train_one", train_one)
     relation_loras.train_relation_loras(tmp_path / "runs", tmp_path / "model", ["hugging", "dancing"], seeds=2)
     assert {p.name for p in (tmp_path / "runs").iterdir()} == {"hugging_0", "hugging_1", "dancing_0", "dancing_1"}
-    with safe_open(tmp_path / "model" / "relation_loras" / "dancing" / WEIGHT_NAME, "pt") as shipped:
+    with safe_open(tmp_path / "model" / "relation_loras" / "dancing" / LORA_WEIGHT_NAME, "pt") as shipped:
         assert shipped.metadata() == {"pose": "dancing"}
         assert shipped.get_tensor("w").dtype == torch.float16 and not shipped.get_tensor("w").any()
 
@@ -147,7 +176,7 @@ def test_what_ships_is_small():
 def test_the_model_s_own_relation_loras_are_found(tmp_path):
     own = program.own_relation_loras(miniature.path())
     assert set(own) == set(poses_of_kinds("bc")) and program.own_relation_loras(tmp_path) == {}
-    assert read_relation_metadata(own["dancing"][0] / WEIGHT_NAME).relation == "dancing"
+    assert read_relation_metadata(own["dancing"][0] / LORA_WEIGHT_NAME).relation == "dancing"
 
 
 def test_templates_fit_captions():

@@ -5,16 +5,23 @@ All that is finished is kept: a killed run goes on where it stopped.
 
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from relationbooth_pipeline import RelationBoothPipeline
 
+from ..judges.scenes import overlap
 from ..stages.adapter import train_adapter
 from ..stages.image_prompts import LocalTokens
 from ..stages.training_loop import TrainingPlan
 from .cases import compared, draw_cases, draw_pictures, judge, stored
 
 DEFAULT = "distilled, 4×4, concatenated"
+EXCHANGED = f"{DEFAULT}, the two characters' local tokens exchanged"  # when it is drawn with: who reads them?
+HEAVY_OVERLAP = 0.2  # intersection over union of the two boxes: hugging and wrestling lie above, holding hands below
 PLAN = TrainingPlan(max_train_steps=600, ema_decay=0.995, constant_share=0.5, sample_steps=10_000)
 BATCH = 32
 TIMED_CALLS = 9
@@ -59,6 +66,24 @@ def encoding_cost(pipe, prompts, phrases):
     }
 
 
+def with_local_tokens_exchanged(encoded):
+    """`EncodedImagePrompts` of pairs in which each character has the other's local tokens, and its own image tokens."""
+    return replace(encoded, local_tokens=encoded.local_tokens.flip(1))
+
+
+def overlaps_heavily(case):
+    """Whether the boxes of a case's pair share more than `HEAVY_OVERLAP`."""
+    return overlap(*torch.tensor(np.array(case["boxes"]))).item() > HEAVY_OVERLAP
+
+
+def grouped(judged, cases):
+    """{pose: verdicts} with "all", and "overlapping" and "apart" where there are such cases, beside the poses."""
+    pairs = [(case, verdict) for pose, found in judged.items() for case, verdict in zip(cases[pose], found)]
+    groups = {"overlapping": [v for c, v in pairs if overlaps_heavily(c)]}
+    groups["apart"] = [v for c, v in pairs if not overlaps_heavily(c)]
+    return {**judged, **{name: found for name, found in groups.items() if found}, "all": [v for _, v in pairs]}
+
+
 def adapter_table(
     model, judges, output_dir, variants, poses, count, autocast, case_seed=0, plan=PLAN, batch=BATCH, scenes=4_000
 ):
@@ -70,13 +95,28 @@ def adapter_table(
         poses: names. count, case_seed: cases of each pose, and what they depend on.
         autocast, plan, batch, scenes: of `train_adapter`.
     Returns:
-        `compared`, with "all" beside the poses, and {"cost": {row: `encoding_cost`}}.
+        `compared`, with the groups of `grouped` beside the poses, a row `EXCHANGED` where `DEFAULT` is among the
+        variants, and {"cost": {row: `encoding_cost`}}.
     """
     model, output_dir = Path(model), Path(output_dir)
     image_encoder = model / "relation_adapter" / "image_encoder"
     pipe = RelationBoothPipeline.from_pretrained(model).to(plan.device)
     pipe.set_progress_bar_config(disable=True)
+    cases = {pose: draw_cases(pose, count, case_seed) for pose in poses}
     judged, cost = {}, {}
+
+    def verdicts(folder, row, change=None):
+        """Of all poses; the names of files tell what was changed."""
+        suffix = "" if change is None else "_exchanged"
+        found = {}
+        for pose in poses:
+
+            def compute(pose=pose):
+                return judge(judges, cases[pose], draw_pictures(pipe, cases[pose], "species", True, change=change))
+
+            found[pose] = stored(folder / f"verdicts_{pose}_{case_seed}_{count}{suffix}.json", compute)
+        judged[row] = grouped(found, cases)
+
     for row, local in variants.items():
         folder = output_dir / local.name
         if not (folder / "model" / "config.json").exists():  # saved at the plan's last step
@@ -84,15 +124,11 @@ def adapter_table(
                 model, image_encoder, folder, plan, autocast, local, scenes, batch, cache_dir=output_dir / "encoded"
             )
         pipe.load_relation_adapter(folder / "model")
-        judged[row] = {}
-        for pose in poses:
-            cases = draw_cases(pose, count, case_seed)
-            judged[row][pose] = stored(
-                folder / f"verdicts_{pose}_{case_seed}_{count}.json",
-                lambda cases=cases: judge(judges, cases, draw_pictures(pipe, cases, "species", True)),
-            )
-        judged[row]["all"] = [result for pose in poses for result in judged[row][pose]]
-        cost[row] = encoding_cost(pipe, cases[0]["image_prompts"], list(cases[0]["species"].phrases))
+        verdicts(folder, row)
+        if row == DEFAULT:
+            verdicts(folder, EXCHANGED, with_local_tokens_exchanged)
+        first = cases[poses[-1]][0]
+        cost[row] = encoding_cost(pipe, first["image_prompts"], list(first["species"].phrases))
         pipe.unload_relation_adapter()
     return {**compared(judged, DEFAULT), "cost": cost}
 

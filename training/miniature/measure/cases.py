@@ -10,6 +10,7 @@ from relationbooth_pipeline.evaluation.statistics.bootstrap import mean_interval
 from relationbooth_pipeline.relation_files import whole_file
 
 from ..judges.scenes import in_boxes, keypoint_distance
+from ..stages.attributes import ATTRIBUTES, FINE_ATTRIBUTES
 from ..stages.base import GUIDANCE
 from ..stages.image_prompts import image_prompt
 from ..world.captions import make_caption
@@ -18,7 +19,8 @@ from ..world.poses import RELATIONS
 from ..world.rendering import BACKGROUNDS, render
 from ..world.splits import held_out_characters
 
-ATTRIBUTE_NAMES = ("species", "color", "marking", "accessory")
+COARSE, FINE = tuple(ATTRIBUTES), tuple(FINE_ATTRIBUTES)
+TOLD_APART = ("species", "color")  # what "swapped" looks at
 BOOTSTRAP = 2000  # resamples of the percentile intervals
 
 
@@ -46,15 +48,20 @@ def draw_cases(pose, count, seed):
 
 
 @torch.no_grad()
-def draw_pictures(pipeline, cases, detail, with_prompts, scale=1.0, batch=8, start_seed=0):
-    """(cases, S, S, 3) uint8, drawn for captions of one detail, with or without image prompts."""
+def draw_pictures(pipeline, cases, detail, with_prompts, scale=1.0, batch=8, start_seed=0, change=None):
+    """(cases, S, S, 3) uint8, drawn for captions of one detail, with or without image prompts.
+
+    Args:
+        change: callable, what the encoders say of image prompts (`EncodedImagePrompts`) → what is drawn with instead.
+    """
     pictures = []
     for start in range(0, len(cases), batch):
         part = cases[start : start + batch]
         arguments = {"generator": [torch.Generator().manual_seed(case["seed"] + start_seed) for case in part]}
         if with_prompts:
-            arguments["image_prompts"] = [case["image_prompts"] for case in part]
-            arguments["phrases"] = [list(case[detail].phrases) for case in part]
+            prompts, phrases = [case["image_prompts"] for case in part], [list(case[detail].phrases) for case in part]
+            encoded = pipeline.encode_image_prompts(prompts, phrases, len(part))
+            arguments["image_prompts"] = encoded if change is None else change(encoded)
             arguments["boxes"] = [case["boxes"].tolist() for case in part]
             arguments["image_prompt_scale"] = scale
         output = pipeline([case[detail].text for case in part], output_type="pt", **GUIDANCE, **arguments).images
@@ -67,7 +74,8 @@ def judge(judges, cases, pictures, placed=True):
 
     "relation" is right when the pose is the likeliest answer, which may also be "none"; "broken" says that the drawing
     is not whole, whatever it shows. "swapped" says that two characters that differ in species or colour each have the
-    other's.
+    other's. Where the judges know fine attributes, "fine" is right when all of them are, and "fine swapped" says that
+    one of them was exchanged.
 
     Args:
         placed: whether boxes said who stands where, as image prompts' do: characters are then judged there. Captions
@@ -82,7 +90,7 @@ def judge(judges, cases, pictures, placed=True):
         boxes = np.array([seen_pictures.boxes[index, number].numpy() for index, number in rows])
     names, points = judges.characters(pictures[[index for index, _ in rows]], boxes)
     points = in_boxes(points, torch.tensor(boxes, dtype=torch.float32))
-    found = {row: ({name: names[name][at] for name in ATTRIBUTE_NAMES}, points[at]) for at, row in enumerate(rows)}
+    found = {row: ({name: values[at] for name, values in names.items()}, points[at]) for at, row in enumerate(rows)}
     results = []
     for index, case in enumerate(cases):
         count = len(case["characters"])
@@ -97,17 +105,23 @@ def judge(judges, cases, pictures, placed=True):
 def _verdict(case, seen):
     """(number of right attributes, figures) of one case by its characters' (names, keypoints in their boxes)."""
     characters, names = case["characters"], [names for names, _ in seen]
-    right = {n: [float(f[n] == getattr(c, n)) for f, c in zip(names, characters)] for n in ATTRIBUTE_NAMES}
+    right = {n: [float(f[n] == getattr(c, n)) for f, c in zip(names, characters)] for n in names[0]}
     result = {name: min(values) for name, values in right.items()}
     result["species and color"] = result["species"] * result["color"]
-    result["swapped"] = float(_swapped(characters, names))
+    result["swapped"] = float(_swapped(characters, names, TOLD_APART))
+    fine = [name for name in FINE if name in right]
+    if fine:
+        result["coarse"] = min(result[name] for name in COARSE)
+        result["fine"] = min(result[name] for name in fine)
+        result["fine swapped"] = float(_swapped(characters, names, fine))
     expected = torch.tensor(np.array(case["keypoints"]), dtype=torch.float32)
     places = in_boxes(expected[..., :2], torch.tensor(np.array(case["boxes"]), dtype=torch.float32))
     distances = keypoint_distance(torch.stack([points for _, points in seen]), places, expected[..., 2] > 0)
     return sum(map(sum, right.values())), {**result, "keypoint distance": distances.mean().item()}
 
 
-def _swapped(characters, found):
+def _swapped(characters, found, attributes):
+    """Whether two characters differ in one of the attributes and have each other's."""
     if len(characters) != 2:
         return False
     first, second = characters
@@ -115,7 +129,7 @@ def _swapped(characters, found):
         getattr(first, name) != getattr(second, name)
         and found[0][name] == getattr(second, name)
         and found[1][name] == getattr(first, name)
-        for name in ("species", "color")
+        for name in attributes
     )
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from relationbooth_pipeline.relation_files import whole_file
-from relationbooth_pipeline.relation_lora import WEIGHT_NAME
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_file
 
 from ...train_relation_lora_sdxl import main as train_relation_lora
 from ..world.captions import PREDICATES
@@ -36,20 +35,22 @@ def relation_template(pose):
     return f"{subject} a {{1}}" if pose in RELATIONS else subject
 
 
-def training_arguments(model, output_dir, pose, seed=0, **settings):
+def training_arguments(model, output_dir, pose, seed=0, triplets=None, **settings):
     """Command line of `train_relation_lora_sdxl.py` for `pose`, whose triplets are written if they are not yet there.
 
     Args:
-        seed: the triplets' characters and scenes depend on it too; the same seed always gives the same triplets.
+        seed: the triplets' characters and scenes depend on it too; the same seed always gives the same triplets, and
+            more of them begin with the fewer.
+        triplets: how many; None: `TRIPLETS`.
         settings: options instead of `SETTINGS`.
     """
     output_dir = Path(output_dir)
-    triplets = output_dir.parent / f"{output_dir.name}-triplets"
-    if not (triplets / "metadata.jsonl").exists():
-        write_triplets(triplets, pose, TRIPLETS, seed)
+    folder = output_dir.parent / f"{output_dir.name}-triplets"
+    if not (folder / "metadata.jsonl").exists():
+        write_triplets(folder, pose, triplets or TRIPLETS, seed)
     options = {
         "pretrained_model_name_or_path": model,
-        "train_data_dir": triplets,
+        "train_data_dir": folder,
         "output_dir": output_dir,
         "seed": seed,
         "relation": pose,
@@ -66,21 +67,22 @@ def train_one(model, output_dir, pose, seed=0, **settings):
     Returns:
         The file.
     """
-    file = Path(output_dir) / WEIGHT_NAME
+    file = Path(output_dir) / LORA_WEIGHT_NAME
     if not file.exists():
         train_relation_lora(training_arguments(model, output_dir, pose, seed, **settings))
     return file
 
 
-def train_relation_loras(root, export_dir, poses=None, seeds=1):
+def train_relation_loras(root, export_dir, poses=None, seeds=1, **settings):
     """Train one for each relation and action of kinds (b) and (c); put it into the exported pipeline, halved.
 
     Args:
         seeds: trainings of each, into `root`/POSE_SEED, to see how much they vary; the first is the one that ships.
+        settings: of `train_one`.
     """
     for pose in poses or poses_of_kinds("bc"):
-        files = [train_one(export_dir, Path(root) / f"{pose}_{seed}", pose, seed) for seed in range(seeds)]
-        target = export_dir / "relation_loras" / pose / WEIGHT_NAME
+        files = [train_one(export_dir, Path(root) / f"{pose}_{seed}", pose, seed, **settings) for seed in range(seeds)]
+        target = export_dir / "relation_loras" / pose / LORA_WEIGHT_NAME
         target.parent.mkdir(parents=True, exist_ok=True)
         with safe_open(files[0], "pt") as source:
             weights = {name: source.get_tensor(name).half() for name in source.keys()}

@@ -13,6 +13,7 @@ from ..world.scenes import write_scenes
 from ..world.splits import held_out_characters, training_character
 from .attributes import VISUAL_ATTRIBUTES, accuracy, attribute_loss, attribute_targets, summary
 from .character_views import character_views, clip_tensor
+from .device import default_device, faster_precision
 from .training_loop import Trainer, TrainingPlan
 
 SMALL_WIDTH = 64  # half of the miniature's own
@@ -25,7 +26,6 @@ DISTILLATION = {
     "learning_rate": 5e-4,
     "lr_scheduler": "cosine",
     "lr_warmup_steps": 50,
-    "mixed_precision": "bf16",
     "checkpointing_steps": 100,
     "checkpoints_total_limit": 1,
     "resume_from_checkpoint": "latest",
@@ -95,8 +95,12 @@ def train_small_tower(output_dir, plan=SMALL_PLAN, batch=48, checked=192):
     return output_dir / "model"
 
 
-def distil(tower, output_dir, scenes_dir, scenes=SCENES, **options):
-    """Self-distil the tower in the folder `tower`, by the users' own script; returns `output_dir`, finished or made."""
+def distil(tower, output_dir, scenes_dir, scenes=SCENES, mixed_precision=None, **options):
+    """Self-distil the tower in the folder `tower`, by the users' own script; returns `output_dir`, finished or made.
+
+    Args:
+        mixed_precision: "bf16" or "no"; None: the faster one. options: of the script.
+    """
     output_dir, scenes_dir = Path(output_dir), Path(scenes_dir)
     if (output_dir / "model.safetensors").exists():
         return output_dir
@@ -106,6 +110,7 @@ def distil(tower, output_dir, scenes_dir, scenes=SCENES, **options):
         "pretrained_model_name_or_path": tower,
         "train_data_dir": scenes_dir,
         "output_dir": output_dir,
+        "mixed_precision": mixed_precision or faster_precision(default_device()),
         **DISTILLATION,
         **options,
     }
@@ -113,11 +118,16 @@ def distil(tower, output_dir, scenes_dir, scenes=SCENES, **options):
     return output_dir
 
 
-def prepare_towers(image_encoder, output_dir):
-    """{"distilled", "small": folder of each distilled tower}, made where they are not yet there."""
+def prepare_towers(image_encoder, output_dir, mixed_precision=None, plan=SMALL_PLAN, **options):
+    """{"distilled", "small": folder of each distilled tower}, made where they are not yet there.
+
+    Args:
+        mixed_precision, options: of `distil`. plan: of the small tower's own training.
+    """
     output_dir = Path(output_dir)
-    small = train_small_tower(output_dir / "small")
+    small = train_small_tower(output_dir / "small", plan)
+    towers = {"distilled": (image_encoder, "distilled"), "small": (small, "small_distilled")}
     return {
-        "distilled": distil(image_encoder, output_dir / "distilled", output_dir / "scenes"),
-        "small": distil(small, output_dir / "small_distilled", output_dir / "scenes"),
+        name: distil(tower, output_dir / folder, output_dir / "scenes", mixed_precision=mixed_precision, **options)
+        for name, (tower, folder) in towers.items()
     }
