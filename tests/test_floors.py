@@ -91,7 +91,11 @@ TRAINING_BELOW["training/miniature/measure"] = (
     "training/miniature/judges",
     "training/miniature/subjects",
 )
-TRAINING_BELOW["training/miniature"] = (*TRAINING_BELOW["training/miniature/measure"], "training/miniature/measure")
+TRAINING_BELOW["training/miniature/ablations"] = (
+    *TRAINING_BELOW["training/miniature/measure"],
+    "training/miniature/measure",
+)
+TRAINING_BELOW["training/miniature"] = (*TRAINING_BELOW["training/miniature/ablations"], "training/miniature/ablations")
 
 
 def imports(file: Path) -> set[Path]:

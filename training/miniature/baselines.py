@@ -28,9 +28,9 @@ from relationbooth_pipeline.generation.settings import GenerationSettings
 from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_file, whole_folder
 
 from .bench import PHOTOS, case_of, choose_characters, name_of, save_photos
-from .measure.relation_embedding import train_relation_embedding
 from .subjects import recipes
 from .subjects.recipes import Subject
+from .subjects.relation_embedding import train_relation_embedding
 from .world.captions import PREDICATES, make_caption
 from .world.poses import RELATIONS
 from .world.rendering import BACKGROUNDS, IMAGE_SIZE, render

@@ -15,7 +15,7 @@ from relationbooth_pipeline.miniature.judges import MiniatureJudges
 from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_file
 
 from .measure.cases import draw_cases, draw_pictures, judge, mean_over_seeds, summarise
-from .stages.device import default_device
+from .stages.training_loop import default_device
 from .world.pictures import contact_sheet
 from .world.splits import known_poses
 

@@ -21,11 +21,11 @@ from relationbooth_pipeline import miniature
 from relationbooth_pipeline.miniature.judges import MiniatureJudges
 from relationbooth_pipeline.relation_files import whole_file
 
+from .ablations.adapter_table import PLAN, adapter_table, adapter_variants, cost_text
+from .ablations.lora_table import relation_lora_table
 from .evaluate import table_text
-from .measure.adapter_table import PLAN, adapter_table, adapter_variants, cost_text
-from .measure.lora_table import relation_lora_table
-from .stages.device import default_device, mixed_precision
 from .stages.towers import SMALL_PLAN, prepare_towers
+from .stages.training_loop import default_device, mixed_precision
 from .train import TOY, TOY_STEPS
 from .world.splits import known_poses, poses_of_kinds
 

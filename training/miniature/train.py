@@ -12,8 +12,7 @@ from pathlib import Path
 
 import torch
 
-from .stages.device import default_device, mixed_precision
-from .stages.training_loop import TrainingPlan
+from .stages.training_loop import TrainingPlan, default_device, mixed_precision
 
 AUTOENCODER = {
     "muon_learning_rate": 0.02,

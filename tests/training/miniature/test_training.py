@@ -9,7 +9,7 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from diffusers import StableDiffusionXLPipeline
 
-from training.miniature.stages import adapter, autoencoder, base, device, encoders
+from training.miniature.stages import adapter, autoencoder, base, encoders, training_loop
 from training.miniature.stages.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
 from training.miniature.stages.training_loop import Trainer, TrainingPlan
 from training.miniature.world.captions import world_words
@@ -159,9 +159,9 @@ def test_muon_moves_along_orthogonal_directions():
 
 
 def test_precision_is_named_or_the_faster_one_of_the_machine(monkeypatch):
-    assert device.faster_precision("cpu") in ("bf16", "no")
+    assert training_loop.faster_precision("cpu") in ("bf16", "no")
     for faster, chosen, expected in (("no", None, None), ("bf16", None, torch.bfloat16), ("bf16", "no", None)):
-        monkeypatch.setattr(device, "faster_precision", lambda where, faster=faster: faster)
-        with device.mixed_precision(chosen, "cpu")():
+        monkeypatch.setattr(training_loop, "faster_precision", lambda where, faster=faster: faster)
+        with training_loop.mixed_precision(chosen, "cpu")():
             made = torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype
         assert made == (expected or torch.float32)

@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +22,13 @@ from ..world.splits import held_out_characters
 
 COARSE, FINE = tuple(ATTRIBUTES), tuple(FINE_ATTRIBUTES)
 TOLD_APART = ("species", "color")  # what "swapped" looks at
+ADAPTER = "adapter alone"  # the row without any RelationLoRA
 BOOTSTRAP = 2000  # resamples of the percentile intervals
+
+
+def adapter_folder(model):
+    """Of a pipeline folder."""
+    return Path(model) / "relation_adapter"
 
 
 def draw_cases(pose, count, seed):

@@ -23,9 +23,7 @@ from relationbooth_pipeline.triplets.writing import import_triplets
 from ..stages.relation_loras import TRIPLETS, relation_template, train_one
 from ..world.poses import RELATIONS
 from .annotation_quality import annotated, distinct_triplets
-from .cases import compared, draw_cases, draw_pictures, judge, stored
-from .lora_rows import ADAPTER
-from .lora_table import adapter_folder
+from .cases import ADAPTER, adapter_folder, compared, draw_cases, draw_pictures, judge, stored
 
 EXACT, ANNOTATED, MADE = "exact annotations", "annotated", "drawn by itself"
 WEIGHT = 0.7  # of a RelationLoRA whose relation the base knows, as measured in the run log

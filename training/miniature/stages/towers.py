@@ -13,8 +13,7 @@ from ..world.scenes import write_scenes
 from ..world.splits import held_out_characters, training_character
 from .attributes import VISUAL_ATTRIBUTES, accuracy, attribute_loss, attribute_targets, summary
 from .character_views import character_views, clip_tensor
-from .device import default_device, faster_precision
-from .training_loop import Trainer, TrainingPlan
+from .training_loop import Trainer, TrainingPlan, default_device, faster_precision
 
 SMALL_WIDTH = 64  # half of the miniature's own
 SMALL_PLAN = TrainingPlan(max_train_steps=1200, muon_learning_rate=0.01, constant_share=0.5, sample_steps=400)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from relationbooth_pipeline import RelationBoothPipeline
 
+from ..measure.cases import adapter_folder, compared, draw_cases, draw_pictures, judge, mean_over_seeds, stored
 from ..stages.relation_loras import train_one, training_arguments
-from .cases import compared, draw_cases, draw_pictures, judge, mean_over_seeds, stored
-from .gradient_share import keypoint_weight
-from .lora_rows import ADAPTER, EMBEDDING, ROWS, TABLES
-from .relation_embedding import (
+from ..subjects.relation_embedding import (
     load_relation_embedding,
     train_relation_embedding,
     unload_relation_embedding,
     with_relation_word,
 )
+from .gradient_share import keypoint_weight
+from .lora_rows import ADAPTER, EMBEDDING, ROWS, TABLES
 
 
 def relation_lora_table(
@@ -63,10 +63,6 @@ def relation_lora_table(
                 verdicts.append(stored(folder / f"verdicts_{case_seed}_{count}.json", compute))
             judged[row][pose] = mean_over_seeds(verdicts)
     return compared(judged, reference)
-
-
-def adapter_folder(model):
-    return Path(model) / "relation_adapter"
 
 
 def row_folder(output_dir, row, pose, seed):

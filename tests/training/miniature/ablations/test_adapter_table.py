@@ -13,8 +13,8 @@ from transformers import CLIPVisionModelWithProjection
 from relationbooth_pipeline import LocalImageEncoder, RelationAdapter, RelationBoothPipeline, miniature
 from tests.training.miniature.test_evaluation import Oracle
 from training.miniature import tables
-from training.miniature.measure import adapter_table, cases
-from training.miniature.measure.adapter_table import (
+from training.miniature.ablations import adapter_table
+from training.miniature.ablations.adapter_table import (
     DEFAULT,
     EXCHANGED,
     adapter_variants,
@@ -22,6 +22,7 @@ from training.miniature.measure.adapter_table import (
     grouped,
     with_local_tokens_exchanged,
 )
+from training.miniature.measure import cases
 from training.miniature.stages import adapter
 from training.miniature.stages.image_prompts import LocalTokens, encoded_prompts
 from training.miniature.stages.latents import as_tuple

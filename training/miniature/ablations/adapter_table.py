@@ -14,10 +14,10 @@ import torch
 from relationbooth_pipeline import RelationBoothPipeline
 
 from ..judges.scenes import overlap
+from ..measure.cases import compared, draw_cases, draw_pictures, judge, stored
 from ..stages.adapter import train_adapter
 from ..stages.image_prompts import LocalTokens
 from ..stages.training_loop import TrainingPlan
-from .cases import compared, draw_cases, draw_pictures, judge, stored
 
 DEFAULT = "distilled, 4×4, concatenated"
 EXCHANGED = f"{DEFAULT}, the two characters' local tokens exchanged"  # when it is drawn with: who reads them?

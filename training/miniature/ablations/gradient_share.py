@@ -1,6 +1,7 @@
 """How much of the gradient a keypoint loss is: λ says nothing before that is known."""
 
 import torch
+from accelerate import PartialState
 
 from ...common.batch_order import BatchOrder, noise_and_timesteps
 from ...common.diffusion import training_scheduler
@@ -10,7 +11,7 @@ from ...lora.cache import collate, encode_triplets
 from ...lora.loss_terms import LossSettings
 from ...lora.step import step_losses
 from ...train_relation_lora_sdxl import add_lora, load_pipeline
-from .cases import stored
+from ..measure.cases import stored
 
 BATCHES = 16
 
@@ -38,6 +39,7 @@ def keypoint_weight(arguments: list[str], share: float, path, batches: int = BAT
 
 def gradient_norms(arguments: list[str], batches: int) -> dict[str, float]:
     """{"denoising", "keypoint": mean norm of the loss's gradient over all weights of the LoRA}."""
+    PartialState()  # the training program's log wants it
     run = options(RelationLoraOptions, parse_arguments(arguments))
     triplets, loop, views = load_triplets(run), run.loop, run.views
     pipe = load_pipeline(run.base, run.adapter, torch.float32)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from ..measure.cases import ADAPTER
+
 
 @dataclass(frozen=True)
 class Row:
@@ -26,7 +28,6 @@ class Row:
 DEFAULT = "λ = 1e-3, all timesteps (default)"
 WITHOUT = "without KML"
 EMBEDDING = "learned relation embedding R*"
-ADAPTER = "adapter alone"
 
 GATE = 333  # of the released code
 SHARES = (0.01, 0.1, 0.3)  # of the gradient's norm
