@@ -54,8 +54,13 @@ def test_from_two_photos_to_a_picture_that_comes_back(browser, address, tmp_path
 
     page.locator("#lora0 input").click()
     page.get_by_role("option", name="hugging").click()
+    has_template = "document.querySelector('#prompt textarea').value.includes('hugging')"
+    page.wait_for_function(
+        has_template
+    )  # what was filled in follows the choice; the button writes over one's own words
+    page.fill("#prompt textarea", "my own words")
     page.click("#use-template")
-    page.wait_for_function("document.querySelector('#prompt textarea').value.includes('hugging')")
+    page.wait_for_function(has_template)
     assert page.locator("#prompt textarea").input_value() == "a cat is hugging a bear"
     page.fill("#prompt textarea", "a cat is hugging a dog")
     page.wait_for_selector("#hint .rb-note")

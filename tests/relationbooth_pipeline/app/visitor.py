@@ -109,8 +109,18 @@ class Visitor:
 
     def picture(self, tmp_path, name):
         """The newest picture, downloaded through the page."""
-        with self.page.expect_download() as download:
-            self.page.locator("#files a[download], #files .download a, #files a").first.click()
+        for patience in (
+            5_000,
+            15_000,
+            PATIENCE,
+        ):  # a click while the list is drawn anew is lost; a person clicks again
+            try:
+                with self.page.expect_download(timeout=patience) as download:
+                    self.page.locator("#files a[download], #files .download a, #files a").first.click()
+                break
+            except TimeoutError:
+                if patience == PATIENCE:
+                    raise
         download.value.save_as(tmp_path / name)
         return tmp_path / name
 
