@@ -124,7 +124,10 @@ def _objects(page: Page) -> None:
         # `change` comes when the value is there (`clear` and `input` come before), but also while a whole page is being
         # filled: the places are therefore read in a second step, when all values have settled.
         checked = photo.change(check(i), photo, [photo, page.notes["objects"]], trigger_mode="always_last", **QUIET)
-        checked.then(resynced, [page.places, *page.photos, *page.phrases], page.places, **QUIET)
+        # "multiple": by default nothing is asked while an earlier answer is on its way, and a removed chip would stay.
+        checked.then(
+            resynced, [page.places, *page.photos, *page.phrases], page.places, trigger_mode="multiple", **QUIET
+        )
 
 
 def resynced(places: list[dict], *values: str | None) -> list[dict] | dict:
