@@ -69,13 +69,14 @@ def measure_steps(name: str, rounds: int | None, device: torch.device | str, dty
             run()
     rounds = rounds or SIZES[name].rounds
     seconds = alternate(runs, rounds, meter.seconds)
-    held, plain = comparison.held_bytes(), operations(runs["plain"])
+    held = comparison.held_bytes()
+    peaks = {variant: meter.peak_bytes(run) for variant, run in runs.items()}
+    done = {variant: operations(run) for variant, run in runs.items()}  # last: it takes more memory than any of them
 
     def row(variant):
         ratio = paired_ratio(seconds[variant], seconds["plain"])
-        memory = {"peak_bytes": meter.peak_bytes(runs[variant]), "held_bytes": held.get(variant)}
-        done = operations(runs[variant])
-        work = {"operations": done, "operations_of_plain": done / plain}
+        memory = {"peak_bytes": peaks[variant], "held_bytes": held.get(variant)}
+        work = {"operations": done[variant], "operations_of_plain": done[variant] / done["plain"]}
         return {**summary(seconds[variant]), **memory, **work, "of_plain": vars(ratio)}
 
     return {

@@ -44,7 +44,7 @@ class Offer:
 
 
 def _own_header(file: Path) -> SimpleNamespace:
-    """The fields of a header that came with this package, which `read_relation_metadata` checks once torch is there."""
+    """The fields of a header that came with this package: what `read_relation_metadata` gives, without torch."""
     from safetensors import safe_open
 
     from ..relation_files import HEADER_KEY

@@ -11,6 +11,8 @@ from .studio import MAX_LORAS, MAX_OBJECTS
 
 WHERE_NOTHING_IS_SET = "(defaults, ...values) => values.map((value, i) => value ?? defaults[i])"
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+# By default nothing is asked while an earlier answer is on its way: the place of a photo that is gone would stay.
+EACH_TIME = {"trigger_mode": "multiple"}
 
 
 def wire_form(app: gr.Blocks, page: Page, actions: Actions) -> None:
@@ -124,10 +126,7 @@ def _objects(page: Page) -> None:
         # `change` comes when the value is there (`clear` and `input` come before), but also while a whole page is being
         # filled: the places are therefore read in a second step, when all values have settled.
         checked = photo.change(check(i), photo, [photo, page.notes["objects"]], trigger_mode="always_last", **QUIET)
-        # "multiple": by default nothing is asked while an earlier answer is on its way, and a removed chip would stay.
-        checked.then(
-            resynced, [page.places, *page.photos, *page.phrases], page.places, trigger_mode="multiple", **QUIET
-        )
+        checked.then(resynced, [page.places, *page.photos, *page.phrases], page.places, **EACH_TIME, **QUIET)
 
 
 def resynced(places: list[dict], *values: str | None) -> list[dict] | dict:
@@ -147,7 +146,7 @@ def _sentence(page: Page, actions: Actions) -> None:
     gr.on([c.change for c in (page.prompt, *page.phrases)], hint, [page.prompt, *page.phrases], page.hint,
           trigger_mode="always_last", **QUIET)  # fmt: skip
     gr.on([c.blur for c in page.phrases] + [c.submit for c in page.phrases], resynced,
-          [page.places, *page.photos, *page.phrases], page.places, **QUIET)  # fmt: skip
+          [page.places, *page.photos, *page.phrases], page.places, **EACH_TIME, **QUIET)  # fmt: skip
 
     def given(photos_phrases):
         photos, phrases = photos_phrases[:MAX_OBJECTS], photos_phrases[MAX_OBJECTS:]

@@ -29,9 +29,9 @@ from .stages.training_loop import default_device, mixed_precision
 from .train import TOY, TOY_STEPS
 from .world.splits import known_poses, poses_of_kinds
 
-# Of pairs: three in whose boxes both characters lie, and three that stand side by side. In edition 1 one is not known.
+# From those whose boxes share half of their area to those that stand apart; edition 1 knows no wrestling.
 PAIRS = ("hugging", "wrestling", "back_to_back", "kissing", "holding_hands", "high_fiving", "shaking_hands")
-POSES = {  # of each table of RelationLoRAs: known to the base or not, the paper's "seen" being neither
+POSES = {  # of each table of RelationLoRAs; shaking hands and jumping are known to the base, the others are not
     "relation_loras": ("shaking_hands", "dancing"),
     "keypoint_loss": ("shaking_hands", "dancing"),
     "weights": ("shaking_hands", "jumping", *poses_of_kinds("c")),

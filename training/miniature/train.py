@@ -136,14 +136,8 @@ def main(arguments=None):
     if given["toy"]:
         overrides.setdefault("max_train_steps", TOY_STEPS)
     for stage in STAGES if given["stage"] == "all" else (given["stage"],):
-        options = (
-            given["mixed_precision"],
-            given["export_dir"],
-            given["training_seeds"],
-            given["start_from"],
-            given["toy"],
-        )
-        if run_stage(stage, given["output_dir"], overrides, *options) is False:
+        options = {name: given[name] for name in ("export_dir", "training_seeds", "start_from", "toy")}
+        if run_stage(stage, given["output_dir"], overrides, given["mixed_precision"], **options) is False:
             print(f"{stage} stopped before its last step; start the same command again to go on.")
             break
 

@@ -189,3 +189,12 @@ def test_what_the_loaded_model_tells_writes_over_nothing_that_was_set_meanwhile(
     joined = next(event for event in page.fns.values() if event.js == WHERE_NOTHING_IS_SET)
     assert joined.fn is None and joined.inputs[1:] == joined.outputs and len(joined.outputs) == len(NUMBERS)
     page.close(verbose=False)
+
+
+def test_no_change_of_a_photo_or_a_noun_is_passed_over_while_an_answer_is_on_its_way(tmp_path):
+    page = build(Studio(), tmp_path)
+    asked = [event for event in page.fns.values() if event.name == "resynced"]
+    assert len(asked) == MAX_OBJECTS + 1 and {event.trigger_mode for event in asked} == {"multiple"}
+    hints = [event for event in page.fns.values() if event.name == "hint"]
+    assert [event.trigger_mode for event in hints] == ["always_last"]
+    page.close(verbose=False)

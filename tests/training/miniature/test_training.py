@@ -1,6 +1,7 @@
 """Tokenizer, loop and stages: each toy run resumes to bit-equal weights, and the chain ends in a loadable folder."""
 
 import contextlib
+import inspect
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from diffusers import StableDiffusionXLPipeline
 
-from training.miniature.stages import adapter, autoencoder, base, encoders, training_loop
+from training.miniature import train
+from training.miniature.judges.stage import train_judges
+from training.miniature.stages import adapter, autoencoder, base, encoders, relation_loras, towers, training_loop
 from training.miniature.stages.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
 from training.miniature.stages.training_loop import Trainer, TrainingPlan
 from training.miniature.world.captions import world_words
@@ -165,3 +168,21 @@ def test_precision_is_named_or_the_faster_one_of_the_machine(monkeypatch):
         with training_loop.mixed_precision(chosen, "cpu")():
             made = torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype
         assert made == (expected or torch.float32)
+
+
+def test_a_rehearsal_gives_every_stage_sizes_that_it_knows(monkeypatch, tmp_path):
+    stages = {
+        "vae": autoencoder.train_vae, "encoders": encoders.train_encoders, "base": base.train_base,
+        "local_encoder": towers.distil, "adapter": adapter.train_adapter, "judges": train_judges,
+        "relation_loras": relation_loras.train_relation_loras,
+    }  # fmt: skip
+    assert stages.keys() == train.TOY.keys() and stages.keys() < set(train.STAGES)
+    for name, function in stages.items():
+        inspect.signature(function).bind_partial(**train.TOY[name])
+    asked = []
+    monkeypatch.setattr(train, "run_stage", lambda *given, **options: asked.append((given, options)))
+    train.main(["all", "--toy", "--output_dir", str(tmp_path)])
+    train.main(["vae", "--output_dir", str(tmp_path)])
+    assert [given[0] for given, _ in asked] == [*train.STAGES, "vae"]
+    assert [given[2].get("max_train_steps") for given, _ in asked] == [2] * len(train.STAGES) + [None]
+    assert [options["toy"] for _, options in asked] == [True] * len(train.STAGES) + [False]

@@ -84,7 +84,9 @@ def train_row(row, model, output_dir, pose, seed, **settings):
         options["triplets"] = said.triplets
     if said.keypoint_share is not None:
         arguments = training_arguments(model, folder, pose, seed, **options)
-        options["kml_weight"] = keypoint_weight(arguments, said.keypoint_share, folder.parent / f"norms_{pose}.json")
+        what = (said.training["keypoint_loss"], said.training.get("kml_max_timestep", "all"), pose, seed)
+        norms = Path(output_dir) / "norms" / ("_".join(map(str, what)) + ".json")  # the same for every share
+        options["kml_weight"] = keypoint_weight(arguments, said.keypoint_share, norms)
     return train_one(model, folder, pose, seed, **options)
 
 

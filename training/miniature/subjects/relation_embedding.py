@@ -18,7 +18,6 @@ from relationbooth_pipeline.relation_layouts import phrase_places
 
 from ...common.batch_order import BatchOrder, noise_and_timesteps
 from ...common.diffusion import training_scheduler
-from ...common.loop import TrainingDiverged
 from ...common.options import options
 from ...lora.arguments import RelationLoraOptions, load_triplets, parse_arguments
 from ...lora.cache import collate, encode_triplets
@@ -26,7 +25,8 @@ from ...lora.loss_terms import LossSettings
 from ...lora.step import step_losses
 from ...train_relation_lora_sdxl import load_pipeline
 from ..stages.relation_loras import SETTINGS, training_arguments
-from ..subjects.words import KEYS, add_word, embeddings_of, forget_word, text_parts, train_last_rows
+from .tuning import Tuning, tune
+from .words import KEYS, add_word, embeddings_of, forget_word, text_parts, train_last_rows
 
 WORD = "<relation>"  # R*; diffusers writes its further vectors as <relation>_1, <relation>_2, …
 FILE_NAME = "learned_relation.safetensors"
@@ -91,24 +91,19 @@ def invert_relation(pipe, triplets, run):
     scheduler, losses = training_scheduler(pipe.scheduler.config), LossSettings(kml_weight=0.0)
     weights = [encoder.get_input_embeddings().weight for _, _, encoder in text_parts(pipe)]
     end = train_last_rows(pipe, len(start[KEYS[0]]))
-    optimizer = torch.optim.AdamW(weights, lr=loop.learning_rate, weight_decay=0.0)
+    steps = iter(tqdm(range(loop.max_train_steps), desc="steps", mininterval=10))
 
-    bar = tqdm(range(loop.max_train_steps), desc="steps", mininterval=10)
-    for step in bar:
-        draws = order.batch(step)
+    def loss_of():
+        draws = order.batch(next(steps))
         prompts = [triplets[draw.item].prompt for draw in draws]
         text, _, pooled, _ = pipe.encode_prompt(prompts, do_classifier_free_guidance=False)
         batch = collate([cached[draw.item][draw.view] for draw in draws])
         batch = dataclasses.replace(batch, text=text, pooled=pooled)
         noise = noise_and_timesteps(draws, batch.latent_mean.shape[1:], scheduler.config.num_train_timesteps)
-        loss, _ = step_losses(pipe.unet, batch, *noise, scheduler, losses)
-        if not torch.isfinite(loss):
-            raise TrainingDiverged(f"the loss of step {step + 1} is not finite. Lower `learning_rate`.")
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, loop.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+        return step_losses(pipe.unet, batch, *noise, scheduler, losses)[0]
+
+    numbers = (loop.max_train_steps, loop.train_batch_size, loop.learning_rate, 0.0, loop.max_grad_norm)
+    tune(weights, loss_of, Tuning(*numbers))
     return end()
 
 

@@ -8,7 +8,7 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from relationbooth_pipeline import miniature
 from relationbooth_pipeline.miniature.judges import MiniatureJudges
-from training.miniature.ablations import gradient_share, lora_rows
+from training.miniature.ablations import lora_rows
 from training.miniature.ablations import lora_table as table
 from training.miniature.measure import cases as shared
 from training.miniature.stages import relation_loras
@@ -59,9 +59,13 @@ def test_the_table_and_its_second_call(tmp_path, monkeypatch):
 
 def test_rows_train_and_draw_as_they_say(tmp_path, monkeypatch):
     """A share becomes λ, a number of triplets so many, and a weight draws with another row's file."""
-    monkeypatch.setattr(gradient_share, "BATCHES", 1)
-    monkeypatch.setattr(table, "keypoint_weight", lambda arguments, share, path: 10 * share)
-    calls = []
+    calls, norms = [], []
+
+    def keypoint_weight(arguments, share, path):
+        norms.append(path)
+        return 10 * share
+
+    monkeypatch.setattr(table, "keypoint_weight", keypoint_weight)
     monkeypatch.setattr(
         table, "train_one", lambda model, folder, pose, seed, **options: calls.append((folder, options)) or folder / "x"
     )
@@ -71,6 +75,13 @@ def test_rows_train_and_draw_as_they_say(tmp_path, monkeypatch):
     assert (share["kml_weight"], share["kml_max_timestep"], share["keypoint_loss"]) == (1.0, 333, "matching")
     assert (many["triplets"], many["train_batch_size"], long["max_train_steps"]) == (12, 7, 1000)
     assert calls[3][0] == table.row_folder(tmp_path, lora_rows.DEFAULT, "dancing", 0) and "triplets" not in weight
+    for row, pose, seed in (("matching, 30% of the gradient, t ≤ 333", "dancing", 0),
+                            ("matching, 30% of the gradient", "dancing", 0),
+                            ("denoising, 30% of the gradient", "dancing", 0),
+                            ("matching, 30% of the gradient, t ≤ 333", "dancing", 1),
+                            ("matching, 30% of the gradient, t ≤ 333", "hugging", 0)):  # fmt: skip
+        table.train_row(row, miniature.path(), tmp_path, pose, seed)
+    assert norms[0] == norms[1] and len(set(norms)) == 5  # of one loss, pose and seed there is one measure
     argument = training_arguments("model", tmp_path / "run", "dancing", triplets=3)
     folder = Path(argument[argument.index("--train_data_dir") + 1])
     assert len((folder / "metadata.jsonl").read_text().splitlines()) == 3
