@@ -24,7 +24,7 @@ def test_from_two_photos_to_a_picture_that_comes_back(browser, address, tmp_path
     page = visitor.page
     visitor.look("1_begin")
     for i in range(2):
-        page.locator(f"#photo{i} button[aria-label='Remove Image']").click()
+        visitor.click(f"#photo{i} button[aria-label='Remove Image']")
         page.wait_for_selector(f'.rb-chip[data-i="{i}"]', state="detached")
     for i in range(2):
         page.set_input_files(f"#photo{i} input[type=file]", PHOTOS[i])
@@ -55,12 +55,12 @@ def test_from_two_photos_to_a_picture_that_comes_back(browser, address, tmp_path
     page.locator("#lora0 input").click()
     page.get_by_role("option", name="hugging").click()
     has_template = "document.querySelector('#prompt textarea').value.includes('hugging')"
-    page.wait_for_function(
-        has_template
-    )  # what was filled in follows the choice; the button writes over one's own words
-    page.fill("#prompt textarea", "my own words")
-    page.click("#use-template")
+    page.wait_for_function(has_template)  # the sentence that was filled in follows the choice
+    page.fill("#prompt textarea", "my own words")  # which the button alone writes over
+    page.wait_for_selector("#hint .rb-note")
+    visitor.click("#use-template")
     page.wait_for_function(has_template)
+    page.wait_for_selector("#hint .rb-note", state="detached")
     assert page.locator("#prompt textarea").input_value() == "a cat is hugging a bear"
     page.fill("#prompt textarea", "a cat is hugging a dog")
     page.wait_for_selector("#hint .rb-note")

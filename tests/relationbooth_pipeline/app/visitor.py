@@ -107,20 +107,21 @@ class Visitor:
         self.page.wait_for_selector("#status .rb-done:not(.old), .rb-fault")
         assert not self.page.locator(".rb-fault").count(), self.page.locator(".rb-fault").all_inner_texts()
 
+    def click(self, selector):
+        """A click on what stands still: a note or a picture that appears moves what lies below it, away from a click
+        that is under way. People look where they click."""
+        target, before = self.page.locator(selector).first, None
+        target.scroll_into_view_if_needed()
+        while (place := target.bounding_box()) != before:
+            before = place
+            self.page.wait_for_timeout(400)
+        target.click()
+
     def picture(self, tmp_path, name):
         """The newest picture, downloaded through the page."""
-        for patience in (
-            5_000,
-            15_000,
-            PATIENCE,
-        ):  # a click while the list is drawn anew is lost; a person clicks again
-            try:
-                with self.page.expect_download(timeout=patience) as download:
-                    self.page.locator("#files a[download], #files .download a, #files a").first.click()
-                break
-            except TimeoutError:
-                if patience == PATIENCE:
-                    raise
+        self.page.wait_for_function("[...document.querySelectorAll('#gallery img')].every(i => i.complete)")
+        with self.page.expect_download() as download:
+            self.click("#files a[download], #files .download a, #files a")
         download.value.save_as(tmp_path / name)
         return tmp_path / name
 
