@@ -11,8 +11,10 @@ from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from diffusers.utils import recurse_remove_peft_layers
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from .relation_files import HUB_ARGUMENTS, find_lora_file, is_pickle
-from .relation_regions import RelationMetadata, read_relation_metadata
+from .relation_files import HUB_ARGUMENTS, LORA_WEIGHT_NAME, find_lora_file, is_pickle
+from .relation_regions import RelationMetadata, read_relation_metadata, write_relation_metadata  # noqa: F401
+
+WEIGHT_NAME = LORA_WEIGHT_NAME  # with the two functions above, what others have imported from here
 
 # Matrix of a LoRA → what its layer's side is called in linear and in convolutional layers, what it does, which axis
 _SIDES = {

@@ -10,7 +10,8 @@ from peft.utils import get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from relationbooth_pipeline import RelationMetadata, read_relation_metadata, write_relation_metadata
+import relationbooth_pipeline
+from relationbooth_pipeline import RelationMetadata, read_relation_metadata, relation_lora, write_relation_metadata
 from tests.relationbooth_pipeline.whole.test_pipeline_call import TWO, close, generate
 from tests.tiny import tiny_components, tiny_pipeline, tiny_unet
 
@@ -180,3 +181,10 @@ def test_hotswapping_reads_the_new_header(lora, tmp_path, pipe):
     pipe.load_lora_weights(tmp_path, weight_name=FILE, adapter_name="relation", hotswap=True)
     assert pipe.relation_metadata == {"relation": other}
     assert not torch.allclose(generate(pipe, **TWO, boxes=HUG.layout_prior), first, atol=1e-3)
+
+
+def test_what_others_import_from_here_stays_here():
+    """Programs of users name this module for the header's functions and the file's name."""
+    for name in ("RelationMetadata", "read_relation_metadata", "write_relation_metadata"):
+        assert getattr(relation_lora, name) is getattr(relationbooth_pipeline, name)
+    assert relation_lora.WEIGHT_NAME == "pytorch_lora_weights.safetensors"
