@@ -82,6 +82,7 @@ def measure(name: str, rounds: int, device: torch.device | str, dtype: torch.dty
     runs = comparison.runs()
     runs["cached"]()  # the first allocates
     seconds = alternate(runs, rounds, meter.seconds)
+    peak = meter.peak_bytes(runs["cached"])
 
     def verdict(variant, least):
         claim = f"a cached step / a step with nothing cached{variant.removeprefix('uncached')}"
@@ -94,6 +95,7 @@ def measure(name: str, rounds: int, device: torch.device | str, dtype: torch.dty
         "dtype": str(comparison.dtype).removeprefix("torch."),
         "variants": {variant: summary(times) for variant, times in seconds.items()},
         "seconds": seconds,
+        "peak_bytes": peak,  # of a cached step, while all frozen models are held as well
         "verdicts": [verdict("uncached", LEAST_GAIN), verdict("uncached, local tokens", LEAST_GAIN_LOCAL)],
     }
 
@@ -115,7 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: the size's own")
     parser.add_argument("--threads", type=int, help="CPU threads; default: PyTorch's own choice")
-    parser.add_argument("--memory_only", action="store_true", help="count bytes, time nothing")
+    counted = parser.add_mutually_exclusive_group()
+    counted.add_argument("--memory_only", action="store_true", help="count bytes, time nothing")
+    counted.add_argument("--skip_memory", action="store_true", help="count nothing: minutes less at full size")
     parser.add_argument("--output", type=Path, help="JSON file for all figures")
     options, console = parser.parse_args(arguments), Console()
     if options.rounds < 1:
@@ -125,21 +129,23 @@ def main(arguments: list[str] | None = None) -> int:
     dtype = getattr(torch, options.dtype) if options.dtype else None
     report, missed = {"environment": environment(options.device), "sizes": []}, False
     for name in options.sizes:
-        memory = measure_memory(name)
+        memory = {} if options.skip_memory else measure_memory(name)
         for what, count in memory.items():
             console.print(f"{name}, a training step at {what}: {count / GIB:.2f} GiB (counted)", highlight=False)
-        missed |= name == "full" and memory["1024², gradient checkpointing"] > MOST_BYTES
+        missed |= name == "full" and bool(memory) and memory["1024², gradient checkpointing"] > MOST_BYTES
         entry = {"memory": memory}
         if not options.memory_only:
             entry |= measure(name, options.rounds, options.device, dtype)
             table = Table(title=f"{name}: one training step at {entry['resolution']}², {options.rounds} rounds")
+            peak = f"{entry['peak_bytes'] / GIB:.2f} GiB in use at most in a cached step, frozen models included"
+            console.print(f"{name}, {entry['dtype']}: {peak}", highlight=False)
             for heading in ("", "median s", "times a cached step [95 %]"):
                 table.add_column(heading)
             for variant, row in entry["variants"].items():
                 ratio = paired_ratio(entry["seconds"][variant], entry["seconds"]["cached"])
                 table.add_row(variant, f"{row['median_s']:.3f}", str(ratio))
             console.print(table)
-            for verdict in entry["verdicts"] if name == "full" else []:
+            for verdict in entry["verdicts"] if name.startswith("full") else []:
                 console.print(f"  {verdict}", highlight=False, markup=False, soft_wrap=True)
             missed |= name == "full" and any(verdict.missed for verdict in entry["verdicts"])
         report["sizes"].append(entry)

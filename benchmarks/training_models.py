@@ -2,7 +2,7 @@
 
 import random
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -70,6 +70,35 @@ ENCODERS = {
     "middle": Encoders(256, (256, 512), (6, 8), _tower(512, 12, 8, patch=28), 448, (64, 128, 256, 256)),
     "full": Encoders(512, (768, 1280), (12, 32), CLIP_BIG_G, DENSE_SIDE, (128, 256, 512, 512)),
 }
+ENCODERS["full_1024"] = replace(ENCODERS["full"], resolution=1024)
+
+
+def sdxl_models(name: str, dtype: torch.dtype, device: torch.device | str) -> tuple[dict, LocalImageEncoder]:
+    """All models of the pipeline with random weights, by their components' names; and a local encoder.
+
+    One tower serves both image encoders: the local one is the same model, read densely, on the same weights.
+    """
+    size, encoders = SIZES[name], ENCODERS[name]
+    with built_in(dtype, device):
+        unet = UNet2DConditionModel(sample_size=size.latent, **size.unet)
+        vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**encoders.vision))
+        parts = {**_text_models(encoders), "vae": _vae(encoders.vae), "unet": unet, "image_prompt_encoder": vision}
+        parts["relation_adapter"] = RelationAdapter.for_unet(
+            unet,
+            encoders.vision["hidden_size"],
+            encoders.text_widths[0],
+            size.resampler,
+            local_image_size=encoders.local_size,
+        )
+        with torch.device("meta"):
+            local = LocalImageEncoder(vision.config)
+        local.load_state_dict(vision.state_dict(), assign=True)
+        positions = vision.get_submodule("vision_model.embeddings").position_ids  # in no state dict
+        local.get_submodule("vision_model.embeddings").position_ids = positions.clone()
+    for model in [*parts.values(), local]:
+        if isinstance(model, torch.nn.Module):
+            model.requires_grad_(False).eval()
+    return parts, local
 
 
 class TrainingComparison:
@@ -77,25 +106,12 @@ class TrainingComparison:
 
     def __init__(self, name: str, device: torch.device | str, dtype: torch.dtype | None = None, seed: int = 0):
         torch.manual_seed(seed)
-        size, encoders = SIZES[name], ENCODERS[name]
-        self.resolution, self.dtype, self.device = encoders.resolution, dtype or size.dtype, torch.device(device)
-        with built_in(self.dtype, device):
-            unet = UNet2DConditionModel(sample_size=size.latent, **size.unet)
-            vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**encoders.vision))
-            parts = {**_text_models(encoders), "vae": _vae(encoders.vae), "unet": unet}
-            config = {"local_image_size": encoders.local_size}
-            parts["relation_adapter"] = RelationAdapter.for_unet(
-                unet, encoders.vision["hidden_size"], encoders.text_widths[0], size.resampler, **config
-            )
-            # One tower serves both: the local encoder is the same model, read densely.
-            with torch.device("meta"):
-                self.local = LocalImageEncoder(vision.config)
-            self.local.load_state_dict(vision.state_dict(), assign=True)
+        self.resolution, self.device = ENCODERS[name].resolution, torch.device(device)
+        self.dtype = dtype or SIZES[name].dtype
+        parts, self.local = sdxl_models(name, self.dtype, device)
+        unet = parts["unet"]
         self.scheduler = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
-        self.pipe = RelationBoothPipeline(**parts, scheduler=self.scheduler, image_prompt_encoder=vision)
-        for model in [*self.pipe.components.values(), self.local]:
-            if isinstance(model, torch.nn.Module):
-                model.requires_grad_(False).eval()
+        self.pipe = RelationBoothPipeline(**parts, scheduler=self.scheduler)
         install_parallel_attention(unet)
         add_lora(unet)
         self.folder = tempfile.TemporaryDirectory()
@@ -167,11 +183,15 @@ def _vae(channels: tuple) -> AutoencoderKL:
     )
 
 
+def white_noise(seed: int, side: int = 512) -> Image.Image:
+    values = torch.randint(0, 256, (side, side, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return Image.fromarray(values.numpy())
+
+
 def _triplet(folder: Path) -> Triplet:
     generator = torch.Generator().manual_seed(0)
-    for name in ("target", "object_0", "object_1"):
-        values = torch.randint(0, 256, (512, 512, 3), generator=generator, dtype=torch.uint8)
-        Image.fromarray(values.numpy()).save(folder / f"{name}.png")
+    for seed, name in enumerate(("target", "object_0", "object_1")):
+        white_noise(seed).save(folder / f"{name}.png")
     points = torch.cat([torch.rand(OBJECTS, KEYPOINTS, 2, generator=generator), torch.ones(OBJECTS, KEYPOINTS, 1)], -1)
     return Triplet(
         name="random",

@@ -5,7 +5,7 @@ Shape letters: B batch, N objects, T image tokens, E vision width, C context wid
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
@@ -97,6 +97,7 @@ SIZES = {
         pooled=(1280, 768),
     ),
 }
+SIZES["full_1024"] = replace(SIZES["full"], latent=128)  # the same models at 1024²
 
 
 @contextmanager

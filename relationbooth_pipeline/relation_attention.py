@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from diffusers.loaders.unet_loader_utils import _maybe_expand_lora_scales  # the dictionaries of set_ip_adapter_scale
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0, FusedAttnProcessor2_0
 
-from .relation_layouts import masks_of_call
-from .relation_rows import Conditioning, ImagePromptStates
+from .relation_rows import Conditioning, ImagePromptStates, rows_of_call
 
 
 class ParallelAttnProcessor(AttnProcessor2_0):
@@ -77,15 +76,13 @@ class ParallelAttnProcessor(AttnProcessor2_0):
                 f"{batch}. Prepare them for this batch."
             )
         queries = query.chunk(len(reads))
-        allowed = masks_of_call(ip_hidden_states.masks, attn, queries, text_key.chunk(len(reads)), reads)
-        inside = allowed.any(-1, keepdim=True)
-        allowed = allowed | ~inside
+        bias, inside = rows_of_call(ip_hidden_states, attn, queries, text_key.chunk(len(reads)))
         image_key, image_value = heads(image_key), heads(image_value)
         parts = []
         for part, part_query, is_reading in zip(mixed.chunk(len(reads)), queries, reads):
             if is_reading:
-                image = F.scaled_dot_product_attention(part_query, image_key, image_value, attn_mask=allowed)
-                part = part + image.masked_fill(~inside, 0)
+                image = F.scaled_dot_product_attention(part_query, image_key, image_value, attn_mask=bias)
+                part = torch.addcmul(part, image, inside)
             parts.append(part)
         mixed = parts[0] if len(parts) == 1 else torch.cat(parts)
 

@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub import snapshot_download
 from transformers import (
+    CLIPVisionConfig,
     CLIPVisionModelWithProjection,
     PreTrainedModel,  # noqa: F401 (diffusers finds a component's load method by the base classes its module names)
 )
+from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
 from .relation_files import fetched
-from .relation_images import clip_pixels
+from .relation_images import clip_pixels, pool_regions
 from .relation_inputs import EncodedImagePrompts, images_per_sample, phrases_per_sample
 
 # What an encoder is called in an adapter's folder → the pipeline's slot for it
@@ -35,38 +37,17 @@ def grid_boxes(grid: int) -> torch.Tensor:
     return torch.stack([x0, y0, x0 + 1 / grid, y0 + 1 / grid], dim=-1).reshape(-1, 4)
 
 
-def _axis_weights(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
-    """How much each of `size` positions counts in the mean of bilinear samples over [start, stop], (..., size).
+class _DenseEmbeddings(CLIPVisionEmbeddings):
+    """CLIP's, whose learned positions are asked through their layer where they are interpolated: transformers reads the
+    layer's weights, which stay on the CPU when each layer is offloaded by itself."""
 
-    ⌈length⌉ samples at the centres of equal bins; centre of position i at i + 0.5; beyond the border the edge value
-    counts.
-    """
-    length = (stop - start)[..., None]
-    samples = length.ceil().clamp(min=1)
-    index = torch.arange(int(samples.max()), device=start.device)
-    at = start[..., None] - 0.5 + (index + 0.5) * length / samples
-    inside = (index < samples) & (at >= -1) & (at <= size)
-    at = at.clamp(0, size - 1)
-    tents = (1 - (at[..., None] - torch.arange(size, device=start.device)).abs()).clamp(min=0)
-    return (tents * inside[..., None]).sum(-2) / samples
-
-
-def pool_regions(features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Mean feature of each box: RoIAlign with output 1×1, sampling ratio −1, aligned.
-
-    RoIAlign's bilinear samples lie on a product grid, so each axis has its own weights and pooling is one contraction.
-
-    Args:
-        features: (R, D, h, w).
-        boxes: XYXY in [0, 1], (R, M, 4).
-    Returns:
-        (R, M, D).
-    """
-    height, width = features.shape[-2:]
-    x0, y0, x1, y1 = boxes.float().unbind(-1)
-    rows = _axis_weights(y0 * height, y1 * height, height).to(features.dtype)
-    columns = _axis_weights(x0 * width, x1 * width, width).to(features.dtype)
-    return torch.einsum("rmh,rmw,rdhw->rmd", rows, columns, features)
+    def interpolate_pos_encoding(self, embeddings: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """(1, 1 + h·w, D): the class token's, and the grid's by bicubic interpolation."""
+        learned, patch = self.position_embedding(self.position_ids), self.patch_size
+        side = self.image_size // patch
+        grid = learned[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        grid = F.interpolate(grid, (height // patch, width // patch), mode="bicubic", align_corners=False)
+        return torch.cat([learned[:, :1], grid.flatten(2).transpose(1, 2)], 1)
 
 
 class LocalImageEncoder(CLIPVisionModelWithProjection):
@@ -77,6 +58,10 @@ class LocalImageEncoder(CLIPVisionModelWithProjection):
 
     Departs from the reference: every image is pooled from its own map (the reference pools all of them from the first).
     """
+
+    def __init__(self, config: CLIPVisionConfig):
+        super().__init__(config)
+        self.vision_model.embeddings.__class__ = _DenseEmbeddings  # the same weights under the same names
 
     def dense_features(self, pixel_values: torch.Tensor, project: bool = False) -> torch.Tensor:
         """Unit-length feature of every patch.

@@ -1,4 +1,5 @@
-"""Image prompts and masks from files, PIL images and arrays: opened safely, made RGB or boolean, prepared for CLIP."""
+"""Image prompts and masks from files, PIL images and arrays: opened safely, made RGB or boolean, prepared for CLIP; and
+regions of its features pooled."""
 
 import os
 import re
@@ -205,3 +206,37 @@ def clip_pixels(images: list[Image.Image], size: int, squash_size: int) -> torch
     values = torch.from_numpy(np.stack([np.asarray(i) for i in pixels])).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
     return (values - mean) / std
+
+
+def _axis_weights(start: torch.Tensor, stop: torch.Tensor, size: int) -> torch.Tensor:
+    """How much each of `size` positions counts in the mean of bilinear samples over [start, stop], (..., size).
+
+    ⌈length⌉ samples at the centres of equal bins; centre of position i at i + 0.5; beyond the border the edge value
+    counts.
+    """
+    length = (stop - start)[..., None]
+    samples = length.ceil().clamp(min=1)
+    index = torch.arange(int(samples.max()), device=start.device)
+    at = start[..., None] - 0.5 + (index + 0.5) * length / samples
+    inside = (index < samples) & (at >= -1) & (at <= size)
+    at = at.clamp(0, size - 1)
+    tents = (1 - (at[..., None] - torch.arange(size, device=start.device)).abs()).clamp(min=0)
+    return (tents * inside[..., None]).sum(-2) / samples
+
+
+def pool_regions(features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Mean feature of each box: RoIAlign with output 1×1, sampling ratio −1, aligned.
+
+    RoIAlign's bilinear samples lie on a product grid, so each axis has its own weights and pooling is one contraction.
+
+    Args:
+        features: (R, D, h, w).
+        boxes: XYXY in [0, 1], (R, M, 4).
+    Returns:
+        (R, M, D).
+    """
+    height, width = features.shape[-2:]
+    x0, y0, x1, y1 = boxes.float().unbind(-1)
+    rows = _axis_weights(y0 * height, y1 * height, height).to(features.dtype)
+    columns = _axis_weights(x0 * width, x1 * width, width).to(features.dtype)
+    return torch.einsum("rmh,rmw,rdhw->rmd", rows, columns, features)

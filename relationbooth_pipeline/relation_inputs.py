@@ -213,3 +213,26 @@ def numbers(name: str, values: Any) -> list[float]:
         return [float(value) for value in values]
     except (TypeError, ValueError) as error:
         raise ValueError(f"`{name}` must hold numbers, got {short_repr(values)}.") from error
+
+
+OTHER_UNET = (
+    "these image prompts were prepared for another UNet than the one that is to draw, which would ignore them. Build "
+    "the other pipeline around this UNet, `Other(**pipe.sdxl_components, …)`, and call `pipe.draw_through(other, …)`."
+)
+
+
+class ImagePromptKwargs(dict):
+    """`cross_attention_kwargs` with image prompts, which only a UNet prepared for them opens.
+
+    Diffusers would pass them silently to processors that ignore them. But every UNet asks its
+    `cross_attention_kwargs` for GLIGEN's entry, and one with our hook (`install_parallel_attention`) never asks this
+    dictionary, since the hook has opened it: so whoever asks is another UNet.
+    """
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == "gligen":
+            raise ValueError(OTHER_UNET)
+        return super().get(key, default)
+
+    def copy(self) -> "ImagePromptKwargs":
+        return ImagePromptKwargs(self)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.models.attention_processor import Attention
 from diffusers.utils import logging
 from transformers import PreTrainedTokenizerBase
 
@@ -61,6 +60,12 @@ class AutomaticLayout:
         inside = (tokens >= spans[..., :1]) & (tokens < spans[..., 1:])
         weights = inside / inside.sum(-1, keepdim=True).clamp(min=1)
         return text_probabilities.mean(1) @ weights.to(text_probabilities.dtype).transpose(1, 2)  # (B, P, N)
+
+    def masks_of(self, layer: torch.nn.Module, query: torch.Tensor, text_key: torch.Tensor) -> torch.Tensor:
+        """`masks`, by queries (B, H, P, d) and text keys (B, H, T, d)."""
+        # The scale comes first: the bare product overflows in float16.
+        scores = (query * query.shape[-1] ** -0.5) @ text_key.transpose(-1, -2)
+        return self.masks(layer, scores.float().softmax(-1))
 
     def masks(self, layer: torch.nn.Module, text_probabilities: torch.Tensor) -> torch.Tensor:
         """Record this call of `layer` and return the mask in force, as `token_masks`."""
@@ -188,30 +193,20 @@ def _in_word(character: str) -> bool:
     return character == "_" or unicodedata.category(character or " ")[0] in "LMN"
 
 
-def masks_of_call(
-    masks: dict[int, torch.Tensor] | AutomaticLayout,
-    attn: Attention,
-    queries: Sequence[torch.Tensor],
-    text_keys: Sequence[torch.Tensor],
-    reads: tuple[bool, ...],
-) -> torch.Tensor:
-    """Which image tokens each position may read, bool (B, 1, P, S); automatic layout looks at the first reading part,
-    the conditional one.
+def open_rows(allowed: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """What attention kernels take for a mask in which some positions may read nothing.
 
     Args:
-        masks: by number of positions. queries, text_keys: (B, H, P or T, d) of every part of the batch.
-    Raises:
-        ValueError: the layer has a grid that no mask is for.
+        allowed: bool (B, 1, P, S).
+    Returns:
+        The bias of the scores, (B, 1, P, S): 0 where a token may be read and −∞ elsewhere, but 0 throughout where
+        nothing may; and (B, 1, P, 1): 1 where something may be read, 0 elsewhere, to multiply the result with.
     """
-    if isinstance(masks, AutomaticLayout):
-        query, key = next((q, k) for q, k, is_reading in zip(queries, text_keys, reads) if is_reading)
-        # The scale comes first: the bare product overflows in float16.
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        return masks.masks(attn, scores.float().softmax(-1))
-    positions = queries[0].shape[2]
-    if positions not in masks:
-        raise ValueError(
-            f"image prompts were prepared for attention grids of {', '.join(map(str, masks))} positions, but the UNet "
-            f"has one of {positions}. Prepare them for this size."
-        )
-    return masks[positions]
+    inside = allowed.any(-1, keepdim=True)
+    bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(inside & ~allowed, -torch.inf)
+    return bias, inside.to(dtype)
+
+
+def open_all(masks: dict[int, torch.Tensor], dtype: torch.dtype) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    """`open_rows` of the masks of every grid."""
+    return {positions: open_rows(mask, dtype) for positions, mask in masks.items()}

@@ -3,15 +3,17 @@
 Shape letters: B rows of one role, P positions, S image tokens of a sample, D layer width, h w latent grid.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import diffusers
 import torch
+from diffusers.models.attention_processor import Attention
 from diffusers.pipelines.pag.pag_utils import PAGMixin
 
-from .relation_layouts import AutomaticLayout
+from .relation_inputs import OTHER_UNET, ImagePromptKwargs  # noqa: F401 (the second for those who look for it here)
+from .relation_layouts import AutomaticLayout, open_all, open_rows
 
 # A batch of the UNet is made of equal parts, one for each role, in this or that order. Role → does it read image
 # prompts? "perturbed" is the conditional part under perturbed self-attention (PAG), "picture" the part of
@@ -83,11 +85,41 @@ class ImagePromptStates:
         layers: {D: (2, layers of width D, B, S, D)}: image K and γ·V of every layer (`RelationAdapter.forward`).
         masks: {P: bool (B, 1, P, S)} (`token_masks`), or an `AutomaticLayout`.
         reads: for each equal part of the batch, in order, whether its B rows read image prompts.
+        opened: {P: `open_rows`} for all layers, made here unless given: on a GPU a step costs its number of kernels.
     """
 
     layers: dict[int, torch.Tensor]
     masks: dict[int, torch.Tensor] | AutomaticLayout
     reads: tuple[bool, ...] = (True,)
+    opened: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None
+
+    def __post_init__(self):
+        if self.opened is None and not isinstance(self.masks, AutomaticLayout):
+            self.opened = open_all(self.masks, next(iter(self.layers.values())).dtype)
+
+
+def rows_of_call(
+    states: ImagePromptStates, attn: Attention, queries: Sequence[torch.Tensor], text_keys: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`open_rows` of a layer's call, in the queries' dtype; automatic layout looks at the first reading part, the
+    conditional one.
+
+    Args:
+        queries, text_keys: (B, H, P or T, d) of every part of the batch.
+    Raises:
+        ValueError: the layer has a grid that no mask is for.
+    """
+    positions, dtype = queries[0].shape[2], queries[0].dtype
+    if isinstance(states.masks, AutomaticLayout):
+        part = states.reads.index(True)
+        return open_rows(states.masks.masks_of(attn, queries[part], text_keys[part]), dtype)
+    if positions not in states.opened:
+        raise ValueError(
+            f"image prompts were prepared for attention grids of {', '.join(map(str, states.opened))} positions, but "
+            f"the UNet has one of {positions}. Prepare them for this size."
+        )
+    bias, inside = states.opened[positions]
+    return bias.to(dtype), inside.to(dtype)
 
 
 @dataclass
@@ -116,7 +148,7 @@ class Conditioning:
     last: float = 1.0
     is_told: bool = False  # whether a caller said the roles, who may err
     is_checked: bool = False  # whether the UNet's processors and the text were looked at
-    _masks: dict[tuple[int, int], dict[int, torch.Tensor] | AutomaticLayout] = field(default_factory=dict)
+    _masks: dict[tuple[int, int], tuple] = field(default_factory=dict)  # what `ImagePromptStates` takes
     _call: int = 0
 
     def open(self, unet: torch.nn.Module, sample: torch.Tensor) -> ImagePromptStates | None:
@@ -147,7 +179,8 @@ class Conditioning:
             return None
         if (height, width) not in self._masks:
             self.place(height, width)
-        return ImagePromptStates(self.layers, self._masks[height, width], tuple(ROLES[role] for role in roles))
+        masks, opened = self._masks[height, width]
+        return ImagePromptStates(self.layers, masks, tuple(ROLES[role] for role in roles), opened)
 
     def check_text(self, text: torch.Tensor) -> None:
         """Raise a ValueError when parts of the batch read the same `text`, (batch, T, C), although one is called
@@ -164,9 +197,10 @@ class Conditioning:
     def place(self, height: int, width: int) -> None:
         """Make the masks for latents of this size, before the first call that needs them."""
         masks = self.masks_of(height, width)
+        opened = open_all(masks, next(iter(self.layers.values())).dtype)
         if self.automatic_layout is not None:
             masks = self.automatic_layout(masks, None if self.calls is None else self.calls())
-        self._masks[height, width] = masks
+        self._masks[height, width] = masks, opened
 
     def _acts(self) -> bool:
         if (self.first, self.last) == (0.0, 1.0):
@@ -174,29 +208,6 @@ class Conditioning:
         call, calls = self._call, self.calls()
         self._call += 1
         return call / calls >= self.first and (call + 1) / calls <= self.last
-
-
-OTHER_UNET = (
-    "these image prompts were prepared for another UNet than the one that is to draw, which would ignore them. Build "
-    "the other pipeline around this UNet, `Other(**pipe.sdxl_components, …)`, and call `pipe.draw_through(other, …)`."
-)
-
-
-class ImagePromptKwargs(dict):
-    """`cross_attention_kwargs` with image prompts, which only a UNet prepared for them opens.
-
-    Diffusers would pass them silently to processors that ignore them. But every UNet asks its
-    `cross_attention_kwargs` for GLIGEN's entry, and one with our hook (`install_parallel_attention`) never asks this
-    dictionary, since the hook has opened it: so whoever asks is another UNet.
-    """
-
-    def get(self, key: str, default: Any = None) -> Any:
-        if key == "gligen":
-            raise ValueError(OTHER_UNET)
-        return super().get(key, default)
-
-    def copy(self) -> "ImagePromptKwargs":
-        return ImagePromptKwargs(self)
 
 
 def roles_of(pipeline: diffusers.DiffusionPipeline, arguments: Mapping[str, Any]) -> Callable[[], tuple[str, ...]]:

@@ -72,7 +72,9 @@ class Parent:
     """The process that forks; it ends with this one, for its input is closed then."""
 
     def __init__(self, modules: tuple[str, ...]):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        known = os.environ.get("PYTHONPATH")
+        paths = os.pathsep.join([str(ROOT), *([known] if known else [])])
+        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "tests.forked", *modules]
         self.lock, self.folder = threading.Lock(), tempfile.TemporaryDirectory(prefix="forked-")
         self.process = subprocess.Popen(

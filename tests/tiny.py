@@ -17,6 +17,7 @@ from relationbooth_pipeline import LocalImageEncoder, RelationAdapter, RelationB
 
 WORDS = "a an the and is with on in at cat bear dog plushie hugging beach red blue".split()
 VISION_WIDTH, TEXT_WIDTH = 32, 32
+DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
 def tiny_tokenizer(max_length: int = 77) -> CLIPTokenizer:

@@ -29,12 +29,9 @@ EDITS = [
                 "paths = sorted(name", "paths = list(name", OWN_KEYS),
             "K and V change places": (".to(query.dtype).unbind(0)", ".to(query.dtype).flip(0).unbind(0)", OWN_KEYS),
             "rows that read nothing keep the kernel's answer": (
-                "part = part + image.masked_fill(~inside, 0)", "part = part + image", OWN_KEYS),
-            "a row that reads nothing is given to the kernel closed": (
-                "allowed = allowed | ~inside", "allowed = allowed | False",
-                f"{ATTENTION}::test_no_kernel_is_given_a_row_that_may_read_nothing"),
+                "torch.addcmul(part, image, inside)", "part + image", OWN_KEYS),
             "the image branch replaces the text branch": (
-                "part = part + image.masked_fill", "part = image.masked_fill", OWN_KEYS),
+                "torch.addcmul(part, image, inside)", "image * inside", OWN_KEYS),
             "every part reads image prompts": (
                 "            if is_reading:\n", "            if True:\n",
                 f"{TESTS}/test_relation_attention.py::test_exactly_the_parts_that_read_image_prompts_do"),
@@ -57,13 +54,13 @@ EDITS = [
     *edits_of(
         f"{PACKAGE}/relation_layouts.py",
         {
+            "a row that reads nothing is given to the kernel closed": (
+                "inside & ~allowed", "~allowed",
+                f"{ATTENTION}::test_no_kernel_is_given_a_row_that_may_read_nothing"),
             "the layout's scores are not scaled": ("(query * query.shape[-1] ** -0.5) @", "query @", TEXT_MAPS),
             "the scale comes after the product": (
-                "(query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)",
-                "(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5", TEXT_MAPS),
-            "automatic layout looks at the last part": (
-                "next((q, k) for q, k, is_reading in zip(queries, text_keys, reads) if is_reading)",
-                "queries[-1], text_keys[-1]", TEXT_MAPS),
+                "(query * query.shape[-1] ** -0.5) @ text_key.transpose(-1, -2)",
+                "(query @ text_key.transpose(-1, -2)) * query.shape[-1] ** -0.5", TEXT_MAPS),
             "maps are cut where they lie": (
                 "(mean - low) / (high - low + 1e-5)", "mean", FORMULA),
             "maps are not moved to zero": ("(mean - low) / (high", "mean / (high", FORMULA),
@@ -170,6 +167,7 @@ EDITS = [
                 "pipeline.guidance_scale <= 1", "pipeline.guidance_scale < 1", f"{READERS}[text-1.0]"),
             "no part is perturbed": (
                 "if is_perturbing and pipeline", "if not is_perturbing and pipeline", f"{READERS}[pag-5.0]"),
+            "automatic layout looks at the last part": ("part = states.reads.index(True)", "part = -1", TEXT_MAPS),
             "another number of rows is accepted": (
                 "if sample.shape[0] != rows * len(roles)", "if sample.shape[0] % rows",
                 f"{REFUSALS}::test_another_batch_or_size_is_refused"),

@@ -48,14 +48,19 @@ EDITS = [
         },
     ),
     *edits_of(
+        f"{PACKAGE}/relation_images.py",
+        {
+            "samples lie half a cell off": ("start[..., None] - 0.5 +", "start[..., None] +", LOCAL),
+            "one sample for each cell of the map": (
+                "samples = length.ceil().clamp(min=1)", "samples = length.floor().clamp(min=1)", LOCAL),
+        },
+    ),
+    *edits_of(
         f"{PACKAGE}/relation_image_encoder.py",
         {
             "cells row by row": (
                 'x0, y0 = torch.meshgrid(edges, edges, indexing="ij")',
                 'y0, x0 = torch.meshgrid(edges, edges, indexing="ij")', LOCAL),
-            "samples lie half a cell off": ("start[..., None] - 0.5 +", "start[..., None] +", LOCAL),
-            "one sample for each cell of the map": (
-                "samples = length.ceil().clamp(min=1)", "samples = length.floor().clamp(min=1)", LOCAL),
             "the last block has no residual": (
                 "states = states + attention.out_proj(", "states = attention.out_proj(", LOCAL),
             "the class token stays": ("(states[:, 1:])", "(states[:, :-1])", LOCAL),

@@ -118,7 +118,9 @@ def test_another_batch_or_grid_is_refused(layer):
             one = hidden[:1].expand(count, -1, -1), text[:1].expand(count, -1, -1)
             layer(one[0], encoder_hidden_states=one[1], ip_hidden_states=states)
     with pytest.raises(ValueError, match="grids of 96, 25 positions, but the UNet has one of 24"):
-        states = ImagePromptStates({WIDTH: layers}, {96: None, 25: None})
+        states = ImagePromptStates(
+            {WIDTH: layers}, {count: torch.ones(1, 1, count, TOKENS).bool() for count in (96, 25)}
+        )
         layer(hidden, encoder_hidden_states=text, ip_hidden_states=states)
 
 
@@ -130,7 +132,7 @@ def test_a_kernel_that_answers_a_fully_masked_row_with_anything_changes_nothing(
 
     def spoilt(query, key, value, attn_mask=None, **options):
         output = real(query, key, value, attn_mask=attn_mask, **options)
-        return output if attn_mask is None else output.masked_fill(~attn_mask.any(-1, keepdim=True), float("nan"))
+        return output if attn_mask is None else output.masked_fill(~attn_mask.eq(0).any(-1, keepdim=True), float("nan"))
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spoilt)
     assert torch.equal(run(layer, hidden, text, layers, regions), expected)

@@ -42,12 +42,14 @@ TOY = {
                          "towers": {"groups": 1}}},
     "relation_loras": {"max_train_steps": TOY_STEPS, "train_batch_size": 1},
 }  # fmt: skip
+BATCHED = ("encoders", "base", "adapter")  # stages whose batch is given by `--train_batch_size`
 STAGES = ("vae", "encoders", "base", "local_encoder", "adapter", "decoder", "judges", "export", "relation_loras")
 
 
 def run_stage(
-    stage, output_dir, overrides, precision=None, export_dir=None, training_seeds=1, start_from=None, toy=False
-):
+    stage, output_dir, overrides, precision=None, export_dir=None, training_seeds=1, start_from=None, toy=False,
+    batch=None,
+):  # fmt: skip
     """Run one stage; its state lives in `output_dir`/`stage`.
 
     Args:
@@ -55,8 +57,11 @@ def run_stage(
         training_seeds: RelationLoRAs of each relation.
         start_from: pipeline folder whose weights the stages vae, encoders and base begin with; None: random ones.
         toy: with the sizes of `TOY`.
+        batch: samples of a step of the `BATCHED` stages; None: each stage's own, for a CPU.
     """
     root, sizes = Path(output_dir), TOY.get(stage, {}) if toy else {}
+    if batch and stage in BATCHED:
+        sizes = {**sizes, "batch": batch}
     if stage == "export":
         from .stages.export import export
 
@@ -127,8 +132,12 @@ def main(arguments=None):
         ("seed", int),
     ):
         parser.add_argument(f"--{name}", type=kind)
+    parser.add_argument("--train_batch_size", type=int, help=f"of {', '.join(BATCHED)}; a GPU takes more than a CPU")
     for name, kind in (("checkpointing_steps", int), ("sample_steps", int), ("max_train_seconds", float)):
         parser.add_argument(f"--{name}", type=kind)
+    parser.add_argument(
+        "--dataloader_num_workers", type=int, default=0, help="processes that draw scenes, for a GPU beside many cores"
+    )
     given = vars(parser.parse_args(arguments))
     torch.set_num_threads(given["threads"])
     fields = TrainingPlan.__dataclass_fields__
@@ -137,6 +146,7 @@ def main(arguments=None):
         overrides.setdefault("max_train_steps", TOY_STEPS)
     for stage in STAGES if given["stage"] == "all" else (given["stage"],):
         options = {name: given[name] for name in ("export_dir", "training_seeds", "start_from", "toy")}
+        options["batch"] = given["train_batch_size"]
         if run_stage(stage, given["output_dir"], overrides, given["mixed_precision"], **options) is False:
             print(f"{stage} stopped before its last step; start the same command again to go on.")
             break

@@ -7,8 +7,8 @@ import torch
 
 from relationbooth_pipeline.generation.settings import GenerationSettings
 from relationbooth_pipeline.generation.sources import load_pipeline, resolve_sources
+from tests.relationbooth_pipeline.whole.test_offloading import skip_if_stock_sdxl_fails
 from tests.relationbooth_pipeline.whole.test_pipeline_call import TWO, generate
-from tests.relationbooth_pipeline.whole.test_pipeline_company import skip_if_stock_sdxl_fails
 from tests.tiny import tiny_pipeline
 
 

@@ -158,7 +158,7 @@ def test_no_kernel_is_given_a_row_that_may_read_nothing(monkeypatch):
     real, closed = torch.nn.functional.scaled_dot_product_attention, []
 
     def kernel(query, key, value, attn_mask=None, **options):
-        closed.append(attn_mask is not None and not attn_mask.any(-1).all())
+        closed.append(attn_mask is not None and not attn_mask.eq(0).any(-1).all())
         return real(query, key, value, attn_mask=attn_mask, **options)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", kernel)

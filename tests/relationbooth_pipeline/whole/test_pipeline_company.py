@@ -1,4 +1,4 @@
-"""The adapter beside the rest of diffusers: other pipelines, IP-Adapter, offloading, compilation, training."""
+"""The adapter beside the rest of diffusers: other pipelines, IP-Adapter, compilation, training."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from diffusers import (
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from tests.relationbooth_pipeline.whole.test_pipeline_call import BOXES, TWO, generate
-from tests.tiny import photo, tiny_components, tiny_pipeline, tiny_unet
+from tests.tiny import photo, tiny_pipeline, tiny_unet
 
 SIZE = {"height": 64, "width": 64}
 
@@ -133,64 +133,6 @@ def ip_adapter_state(unet, image_width=16, tokens=4) -> dict:
             width = unet.get_submodule(name.removesuffix(".processor")).inner_dim
             layers |= {f"{i}.to_{m}_ip.weight": torch.randn(width, context) for m in "kv"}
     return {"image_proj": projection, "ip_adapter": layers}
-
-
-@pytest.mark.parametrize("mode", ["model", "sequential", "group blocks", "group leaves"])
-def test_offloading_takes_our_components_along(mode):
-    """With the CPU as accelerator: the hooks run, and every component must be called through them."""
-    pytest.importorskip("accelerate")
-    expected, pipe = generate(tiny_pipeline(), **TWO), tiny_pipeline()
-    if mode == "model":
-        pipe.enable_model_cpu_offload(device="cpu")
-    elif mode == "sequential":
-        skip_if_stock_sdxl_fails()
-        pipe.enable_sequential_cpu_offload(device="cpu")
-    else:
-        options = {"offload_type": "block_level", "num_blocks_per_group": 1}
-        if mode == "group leaves":
-            options = {"offload_type": "leaf_level"}
-        pipe.enable_group_offload(onload_device=torch.device("cpu"), **options)
-    torch.testing.assert_close(generate(pipe, **TWO), expected)
-
-
-def skip_if_stock_sdxl_fails():
-    """A fault that plain SDXL shows too is not ours: accelerate 1.15 hands transformers 5.24's buffers keywords that
-    they do not take. The test runs again as soon as the stock pipeline does.
-    """
-    stock = StableDiffusionXLPipeline(**tiny_components())
-    stock.set_progress_bar_config(disable=True)
-    stock.enable_sequential_cpu_offload(device="cpu")
-    try:
-        generate(stock)
-    except TypeError as error:
-        pytest.skip(
-            f"this accelerate cannot offload this transformers' CLIP sequentially, in plain SDXL either: {error}"
-        )
-
-
-def test_the_adapter_can_be_loaded_into_an_offloaded_pipeline(pipe, tmp_path):
-    pytest.importorskip("accelerate")
-    pipe.save_relation_adapter(tmp_path / "adapter")
-    fresh = tiny_pipeline(adapter=False)
-    fresh.enable_model_cpu_offload(device="cpu")
-    fresh.load_relation_adapter(tmp_path / "adapter")
-    assert hasattr(fresh.relation_adapter, "_hf_hook")
-    torch.testing.assert_close(generate(fresh, **TWO), generate(pipe, **TWO))
-
-
-@pytest.mark.parametrize("options", [{"offload_type": "leaf_level"}, {"num_blocks_per_group": 1}])
-@pytest.mark.parametrize("excluded", [None, "relation_adapter"])
-def test_an_adapter_that_is_loaded_later_is_group_offloaded_like_the_rest(pipe, tmp_path, options, excluded):
-    pipe.save_relation_adapter(tmp_path / "adapter")
-    late = tiny_pipeline(adapter=False)
-    late.enable_group_offload(torch.device("cpu"), **options, exclude_modules=excluded)
-    late.load_relation_adapter(tmp_path / "adapter")
-    models = {name: part for name, part in late.components.items() if isinstance(part, torch.nn.Module)}
-    hooked = {name for name in models if any(hasattr(m, "_diffusers_hook") for m in models[name].modules())}
-    assert hooked == models.keys() - {excluded}
-    torch.testing.assert_close(generate(late, **TWO), generate(pipe, **TWO))
-    late.load_relation_adapter(tmp_path / "adapter", image_encoder=late.image_prompt_encoder)  # hooked already
-    torch.testing.assert_close(generate(late, **TWO), generate(pipe, **TWO))
 
 
 def graphs(depth: int, whole: bool) -> int:

@@ -79,15 +79,18 @@ def train_adapter(
     local_encoder = local.load(image_encoder)
     image_encoder = load_model(CLIPVisionModelWithProjection, image_encoder, dtype=torch.float32).to(device).eval()
     data = scene_latents(
-        cache_dir / "latents.pt", pipeline.vae.eval(), scenes, "a", 13, unnamed_color_share=0.35, annotate=True
-    )
+        cache_dir / "latents.pt", pipeline.vae.eval(), scenes, "a", 13, unnamed_color_share=0.35, annotate=True,
+        workers=plan.dataloader_num_workers,
+    )  # fmt: skip
     encode = {"image_tokens": partial(image_tokens, encoder=image_encoder)}
     files = {"image_tokens": "image_tokens.pt", "local_tokens": f"local_tokens_{local.tokens_name}.pt"}
     if local_encoder is not None:
         encode["local_tokens"] = partial(local_tokens, encoder=local_encoder.to(device), settings=local)
     with autocast():
         features = {
-            name: encoded_prompts(cache_dir / files[name], data["scenes"], PROMPT_SEED, function)
+            name: encoded_prompts(
+                cache_dir / files[name], data["scenes"], PROMPT_SEED, function, plan.dataloader_num_workers
+            )
             for name, function in encode.items()
         }
     unet, tokenizer = pipeline.unet, pipeline.tokenizer

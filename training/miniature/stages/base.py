@@ -152,8 +152,10 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
     output_dir = root / "base"
     output_dir.mkdir(parents=True, exist_ok=True)
     vae = AutoencoderKL.from_pretrained(root / "vae" / "model").to(plan.device).eval()
-    data = scene_latents(output_dir / "latents.pt", vae, scenes, "ab", seed=SCENE_SEED)
-    shares = character_shares(output_dir / "shares.pt", data["scenes"], "ab", seed=SCENE_SEED)
+    data = scene_latents(output_dir / "latents.pt", vae, scenes, "ab", SCENE_SEED, workers=plan.dataloader_num_workers)
+    shares = character_shares(
+        output_dir / "shares.pt", data["scenes"], "ab", SCENE_SEED, workers=plan.dataloader_num_workers
+    )
     tokenizer = CLIPTokenizer.from_pretrained(root / "encoders" / "tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(root / "encoders" / "text_encoder")
     text_encoder_2 = CLIPTextModelWithProjection.from_pretrained(root / "encoders" / "text_encoder_2")

@@ -5,6 +5,8 @@ denoising error says which word belongs where. The idea is FastComposer's locali
 the exact masks of the world. Nothing of it remains in the trained model.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
@@ -12,25 +14,27 @@ from tqdm import tqdm
 from relationbooth_pipeline.relation_attention import cross_attention_layers
 from relationbooth_pipeline.relation_files import whole_file
 
-from .latents import content_of, draw_scene
+from .latents import content_of, draw_scene, drawn
 
 GRID = 8  # cells a side: the finest cross-attention of the miniature's UNet
 
 
-def character_shares(path, scenes, kinds, seed, unnamed_color_share=0.15):
+def character_shares(path, scenes, kinds, seed, unnamed_color_share=0.15, workers=0):
     """How much of each cell each character covers, kept in the file `path`.
 
     Args:
         scenes, kinds, seed, unnamed_color_share: of `scene_latents`; the same draws give the same scenes again.
+        workers: processes that draw them.
     Returns:
         (scenes, 2, 8, 8) float16 in [0, 1]; zeros where there is no second character.
     """
     if path.exists():
         return torch.load(path, weights_only=True)
     shares = torch.zeros(len(scenes), 2, GRID, GRID, dtype=torch.float16)
-    for index, expected in enumerate(tqdm(scenes, desc="rendering masks", mininterval=10)):
-        scene = draw_scene(index, seed, kinds, unnamed_color_share)
-        if content_of(scene) != tuple(expected):
+    draw = partial(draw_scene, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share)
+    drawing = tqdm(drawn(draw, range(len(scenes)), workers), "rendering masks", len(scenes), mininterval=10)
+    for index, scene in enumerate(drawing):
+        if content_of(scene) != tuple(scenes[index]):
             raise RuntimeError(f"scene {index} was drawn otherwise than its latents. Remove them, they are outdated.")
         masks = torch.from_numpy(scene.masks).float()
         shares[index, : len(masks)] = F.adaptive_avg_pool2d(masks, GRID).half()

@@ -2,6 +2,8 @@
 
 import random
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,7 +18,7 @@ from relationbooth_pipeline.relation_loaders import load_model
 from ..world.proportions import PROPORTIONS
 from ..world.rendering import BACKGROUNDS, PROMPT_SIZE, render
 from ..world.splits import portrait_poses
-from .latents import from_tuple
+from .latents import drawn, from_tuple
 
 ENCODE_BATCH = 32
 
@@ -78,25 +80,30 @@ def local_tokens(images, encoder, settings: LocalTokens):
     return encoder(pixels.to(encoder.device), grid=settings.grid)
 
 
+def prompt_of_scene(place, scenes, seed):
+    """The image prompt of a scene's character in training; `place` is (scene, character), both as numbers."""
+    index, number = place
+    rng = random.Random(seed * 1_000_003 + 2 * index + number)
+    return image_prompt(from_tuple(scenes[index][0][number]), rng, avoid=scenes[index][1])
+
+
 @torch.no_grad()
-def encoded_prompts(path, scenes, seed, encode):
+def encoded_prompts(path, scenes, seed, encode, workers=0):
     """What `encode` makes of one image prompt for each character of each scene, kept in the file `path`.
 
     Args:
         scenes: of `scene_latents`. seed: of the prompts' poses and backgrounds.
-        encode: callable, list of R PIL pictures → (R, T, E).
+        encode: callable, list of R PIL pictures → (R, T, E). workers: processes that draw.
     Returns:
         (scenes, 2, T, E) float16; zeros where there is no second character.
     """
     if path.exists():
         return torch.load(path, weights_only=True)
     result, rows = None, [(index, number) for index, scene in enumerate(scenes) for number in range(len(scene[0]))]
+    drawing = drawn(partial(prompt_of_scene, scenes=scenes, seed=seed), rows, workers)
     for start in tqdm(range(0, len(rows), ENCODE_BATCH), desc=path.stem, mininterval=10):
-        part, images = rows[start : start + ENCODE_BATCH], []
-        for index, number in part:
-            rng = random.Random(seed * 1_000_003 + 2 * index + number)
-            images.append(image_prompt(from_tuple(scenes[index][0][number]), rng, avoid=scenes[index][1]))
-        values = encode(images).half().cpu()
+        part = rows[start : start + ENCODE_BATCH]
+        values = encode(list(islice(drawing, len(part)))).half().cpu()
         if result is None:
             result = values.new_zeros(len(scenes), 2, *values.shape[1:])
         result[tuple(torch.tensor(part).T)] = values

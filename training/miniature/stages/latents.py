@@ -1,6 +1,10 @@
 """Scenes rendered once and kept as latents: what base and adapter train on."""
 
+import multiprocessing
 import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import torch
 from tqdm import tqdm
@@ -16,8 +20,23 @@ from ..world.splits import poses_of_kinds, training_character
 
 RELATION_SHARE = 0.7  # singles are 30 %: with a quarter, "waving" stayed weak in the second study
 ENCODE_BATCH = 32
+DRAW_CHUNK = 64  # scenes that a process draws before it hands them over
 # of the second edition's scenes show small figures: in the first, a small one was never recognised ("carrying")
 SMALL_SHARE = 0.15 if HAS_FINE_ATTRIBUTES else 0.0
+
+
+def drawn(draw: Callable, of: Sequence, workers: int = 0) -> Iterator:
+    """draw(x) for each x of `of`, in order: drawing takes longer than a GPU needs to encode what is drawn.
+
+    Args:
+        draw: a function of a module, or a partial of one. workers: processes; 0: this one alone.
+    """
+    if not workers:
+        yield from map(draw, of)
+        return
+    # not forked: this process may hold a GPU
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(draw, of, chunksize=DRAW_CHUNK)
 
 
 def random_scene_content(rng, kinds, unnamed_color_share):
@@ -49,9 +68,11 @@ def encode_images(vae, images):
     )
 
 
-def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, annotate=False):
+def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, annotate=False, workers=0):
     """Render and encode `count` scenes, or load them from `path`.
 
+    Args:
+        workers: processes that render.
     Returns:
         {"latents": (count, 8, h, w) float16, "scenes": list of (characters as tuples, pose, background),
          "boxes": list of N x 4 lists, empty unless `annotate`}.
@@ -59,8 +80,9 @@ def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, annot
     if path.exists():
         return torch.load(path, weights_only=True)
     latents, scenes, boxes, images = [], [], [], []
-    for index in tqdm(range(count), desc="rendering and encoding", mininterval=10):
-        scene = draw_scene(index, seed, kinds, unnamed_color_share, annotate)
+    draw = partial(draw_scene, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share, annotate=annotate)
+    drawing = tqdm(drawn(draw, range(count), workers), "rendering and encoding", count, mininterval=10)
+    for index, scene in enumerate(drawing):
         images.append(scene.image)
         scenes.append(content_of(scene))
         boxes.append(scene.boxes.tolist() if annotate else [])

@@ -56,7 +56,7 @@ class TrainingPlan:
         ema_decay: of the averaged weights; 0 keeps none. seed: of every draw.
         checkpointing_steps, sample_steps: intervals, steps.
         max_train_seconds: leave after this long, resumable; 0 never.
-        device: where modules and batches go.
+        device: where modules and batches go. dataloader_num_workers: processes that draw what it trains on.
     """
 
     max_train_steps: int
@@ -72,6 +72,7 @@ class TrainingPlan:
     sample_steps: int = 1000
     max_train_seconds: float = 0.0
     device: str = "cpu"
+    dataloader_num_workers: int = 0
 
     def rate(self, step):
         """Factor of the learning rates at `step`."""
