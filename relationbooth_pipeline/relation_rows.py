@@ -148,7 +148,7 @@ class Conditioning:
     last: float = 1.0
     is_told: bool = False  # whether a caller said the roles, who may err
     is_checked: bool = False  # whether the UNet's processors and the text were looked at
-    _masks: dict[tuple[int, int], tuple] = field(default_factory=dict)  # what `ImagePromptStates` takes
+    _masks: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)  # for `ImagePromptStates`
     _call: int = 0
 
     def open(self, unet: torch.nn.Module, sample: torch.Tensor) -> ImagePromptStates | None:
@@ -179,8 +179,7 @@ class Conditioning:
             return None
         if (height, width) not in self._masks:
             self.place(height, width)
-        masks, opened = self._masks[height, width]
-        return ImagePromptStates(self.layers, masks, tuple(ROLES[role] for role in roles), opened)
+        return ImagePromptStates(self.layers, reads=tuple(ROLES[role] for role in roles), **self._masks[height, width])
 
     def check_text(self, text: torch.Tensor) -> None:
         """Raise a ValueError when parts of the batch read the same `text`, (batch, T, C), although one is called
@@ -200,7 +199,7 @@ class Conditioning:
         opened = open_all(masks, next(iter(self.layers.values())).dtype)
         if self.automatic_layout is not None:
             masks = self.automatic_layout(masks, None if self.calls is None else self.calls())
-        self._masks[height, width] = masks, opened
+        self._masks[height, width] = {"masks": masks, "opened": opened}
 
     def _acts(self) -> bool:
         if (self.first, self.last) == (0.0, 1.0):
