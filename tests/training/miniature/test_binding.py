@@ -1,7 +1,9 @@
 """Words bound to characters: tokens, shares, the loss, and what keeps attention able to learn."""
 
 import random
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from training.miniature.stages import base
 from training.miniature.stages.binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
-from training.miniature.stages.latents import content_of, draw_scene
+from training.miniature.stages.latents import content_of, draw_scene, drawn
 from training.miniature.stages.muon import LARGEST_LOGIT_NORM, Muon, muon_groups
 from training.miniature.world.captions import make_caption
 from training.miniature.world.identities import named_character
@@ -37,12 +39,20 @@ def test_phrase_tokens_are_the_phrases(tmp_path):
 
 
 def test_shares_are_drawn_again_as_they_were(tmp_path):
-    drawn = scenes(4)
-    shares = character_shares(tmp_path / "shares.pt", drawn, "ab", SEED)
-    assert [bool(share[1].any()) for share in shares] == [len(characters) == 2 for characters, _, _ in drawn]
+    four = scenes(4)
+    shares = character_shares(tmp_path / "shares.pt", four, "ab", SEED)
+    assert [bool(share[1].any()) for share in shares] == [len(characters) == 2 for characters, _, _ in four]
     assert shares.min() >= 0 and shares.sum(1).max() <= 1.001, "masks do not overlap"
     with pytest.raises(RuntimeError, match="scene 0 was drawn otherwise.*Remove them"):
-        character_shares(tmp_path / "other.pt", drawn[::-1], "ab", SEED)
+        character_shares(tmp_path / "other.pt", four[::-1], "ab", SEED)
+
+
+def test_several_processes_draw_the_same_scenes_in_the_same_order():
+    draw = partial(draw_scene, seed=SEED, kinds="ab", unnamed_color_share=0.15)
+    alone, shared = (list(drawn(draw, range(3), workers)) for workers in (0, 2))
+    for one, other in zip(alone, shared, strict=True):
+        assert np.array_equal(one.image, other.image) and np.array_equal(one.masks, other.masks)
+    assert not np.array_equal(alone[0].image, alone[1].image)
 
 
 def test_small_figures_are_a_share_of_the_scenes_and_change_no_others():

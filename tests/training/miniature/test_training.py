@@ -186,3 +186,16 @@ def test_a_rehearsal_gives_every_stage_sizes_that_it_knows(monkeypatch, tmp_path
     assert [given[0] for given, _ in asked] == [*train.STAGES, "vae"]
     assert [given[2].get("max_train_steps") for given, _ in asked] == [2] * len(train.STAGES) + [None]
     assert [options["toy"] for _, options in asked] == [True] * len(train.STAGES) + [False]
+
+
+@pytest.mark.parametrize("toy", [False, True])
+def test_a_batch_reaches_the_stages_that_take_one(monkeypatch, tmp_path, toy):
+    given = {}
+    functions = {"encoders": encoders, "base": base, "adapter": adapter, "vae": autoencoder}
+    for name, module in functions.items():
+        monkeypatch.setattr(module, f"train_{name}", lambda *args, name=name, **sizes: given.update({name: sizes}))
+    for name in functions:
+        train.run_stage(name, tmp_path, {}, "no", batch=7, toy=toy)
+    assert {name: sizes.get("batch") for name, sizes in given.items()} == {
+        **dict.fromkeys(train.BATCHED, 7), "vae": None,
+    }  # fmt: skip
