@@ -27,12 +27,12 @@ from .training_models import ENCODERS, sdxl_models, white_noise
 GIB = 2**30
 PROMPT, PHRASES = "a cat is hugging a bear", ["cat", "bear"]
 WAYS = {  # of offloading, each begun with all models on the CPU
+    "none": lambda pipe, device: pipe.to(device),
     "model": lambda pipe, device: pipe.enable_model_cpu_offload(device=device),
     "group, leaves, a stream": lambda pipe, device: pipe.enable_group_offload(
         onload_device=torch.device(device), offload_type="leaf_level", use_stream=torch.device(device).type == "cuda"
     ),
     "sequential": lambda pipe, device: pipe.enable_sequential_cpu_offload(device=device),
-    "none": lambda pipe, device: pipe.to(device),
 }
 
 

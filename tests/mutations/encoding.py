@@ -63,6 +63,9 @@ EDITS = [
                 'y0, x0 = torch.meshgrid(edges, edges, indexing="ij")', LOCAL),
             "the last block has no residual": (
                 "states = states + attention.out_proj(", "states = attention.out_proj(", LOCAL),
+            "learned positions are read past their layer": (
+                "self.position_embedding(self.position_ids)", "self.position_embedding.weight[None]",
+                "tests/relationbooth_pipeline/whole/test_offloading.py::test_no_layer_s_weights_are_read_past_the_layer"),
             "the class token stays": ("(states[:, 1:])", "(states[:, :-1])", LOCAL),
             "features keep their length": ("states = F.normalize(states, dim=-1)", "pass", LOCAL),
             "the projection is always applied": ("        if project:\n", "        if True:\n", f"{OWN}[local_tokens]"),
