@@ -149,7 +149,8 @@ def test_muons_steps_on_the_gram_matrix_are_those_on_the_weight(rows, columns):
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    torch.testing.assert_close(orthogonalised(wide).double(), x, rtol=0, atol=2e-5)
+    several = torch.stack([100 * wide, torch.ones_like(wide)])  # the other matrix of the batch changes nothing
+    torch.testing.assert_close(orthogonalised(several)[0].double(), x, rtol=0, atol=2e-5)
 
 
 def test_muon_moves_along_orthogonal_directions():
@@ -159,6 +160,25 @@ def test_muon_moves_along_orthogonal_directions():
     Muon([weight], lr=1.0, weight_decay=0.0).step()
     singular = torch.linalg.svdvals(weight.detach())
     assert singular.min() > 0.5 and singular.max() < 1.5  # Newton-Schulz stops near, not at, one
+
+
+@pytest.mark.parametrize("shape", [(8, 16), (16, 8), (4, 3, 3, 3), (12, 1, 2, 2)])
+def test_weights_of_one_shape_move_as_each_alone_would(shape):
+    """For several steps, and beside a weight without a gradient."""
+    torch.manual_seed(0)
+    start, gradients = torch.randn(3, *shape), torch.randn(4, 3, *shape)
+    together = [torch.nn.Parameter(one.clone()) for one in start]
+    alone = [torch.nn.Parameter(one.clone()) for one in start]
+    optimizers = [Muon([*together, torch.nn.Parameter(torch.ones(shape))]), *(Muon([weight]) for weight in alone)]
+    for step in gradients:
+        for weights in (together, alone):
+            for weight, gradient in zip(weights, step):
+                weight.grad = gradient.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert (together[0] - start[0]).abs().max() > 0.01
+    for one, other in zip(together, alone):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_precision_is_named_or_the_faster_one_of_the_machine(monkeypatch):
