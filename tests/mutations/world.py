@@ -10,6 +10,18 @@ PROOF = "tests/training/miniature/test_proportions.py"
 
 EDITS = [
     *edits_of(
+        "training/miniature/stages/muon.py",
+        {
+            "weights of one shape share one norm": (
+                "x.norm(dim=(-2, -1), keepdim=True)", "x.norm()",
+                "tests/training/miniature/test_training.py::test_muons_steps_on_the_gram_matrix_are_those_on_the_weight"),
+            "the momentum of the first weight counts for all": (
+                'averages = [self.state[weight]["average"] for weight in weights]',
+                'averages = [self.state[weights[0]]["average"] for weight in weights]',
+                "tests/training/miniature/test_training.py::test_weights_of_one_shape_move_as_each_alone_would"),
+        },
+    ),
+    *edits_of(
         f"{WORLD}/poses/__init__.py",
         {
             "a new pose pushes an old class aside": (
