@@ -60,7 +60,7 @@ def run_stage(
         batch: samples of a step of the `BATCHED` stages; None: each stage's own, for a CPU.
     """
     root, sizes = Path(output_dir), TOY.get(stage, {}) if toy else {}
-    if batch and stage in BATCHED:
+    if batch is not None and stage in BATCHED:
         sizes = {**sizes, "batch": batch}
     if stage == "export":
         from .stages.export import export
@@ -139,6 +139,13 @@ def main(arguments=None):
         "--dataloader_num_workers", type=int, default=0, help="processes that draw scenes, for a GPU beside many cores"
     )
     given = vars(parser.parse_args(arguments))
+    if given["dataloader_num_workers"] < 0:
+        parser.error(f"`--dataloader_num_workers` must be at least 0, got {given['dataloader_num_workers']}.")
+    if given["train_batch_size"] is not None:
+        if given["train_batch_size"] < 1:
+            parser.error(f"`--train_batch_size` must be at least 1, got {given['train_batch_size']}.")
+        if given["stage"] not in (*BATCHED, "all"):
+            parser.error(f"`--train_batch_size` is for {', '.join(BATCHED)} and all, got the stage {given['stage']}.")
     torch.set_num_threads(given["threads"])
     fields = TrainingPlan.__dataclass_fields__
     overrides = {name: value for name, value in given.items() if name in fields and value is not None}

@@ -219,3 +219,15 @@ def test_a_batch_reaches_the_stages_that_take_one(monkeypatch, tmp_path, toy):
     assert {name: sizes.get("batch") for name, sizes in given.items()} == {
         **dict.fromkeys(train.BATCHED, 7), "vae": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("flags, told", [
+    (["base", "--train_batch_size", "0"], "`--train_batch_size` must be at least 1, got 0"),
+    (["vae", "--train_batch_size", "8"], "is for encoders, base, adapter and all, got the stage vae"),
+    (["base", "--dataloader_num_workers", "-1"], "`--dataloader_num_workers` must be at least 0, got -1"),
+])  # fmt: skip
+def test_numbers_that_no_stage_can_use_are_refused_before_it_starts(flags, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "run_stage", lambda *given, **options: pytest.fail("it started"))
+    with pytest.raises(SystemExit):
+        train.main([*flags, "--output_dir", str(tmp_path)])
+    assert told in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import random
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -80,11 +79,10 @@ def local_tokens(images, encoder, settings: LocalTokens):
     return encoder(pixels.to(encoder.device), grid=settings.grid)
 
 
-def prompt_of_scene(place, scenes, seed):
-    """The image prompt of a scene's character in training; `place` is (scene, character), both as numbers."""
-    index, number = place
-    rng = random.Random(seed * 1_000_003 + 2 * index + number)
-    return image_prompt(from_tuple(scenes[index][0][number]), rng, avoid=scenes[index][1])
+def training_prompt(told):
+    """A training image prompt from (character as a tuple, the pose of its scene, seed)."""
+    character, pose, seed = told
+    return image_prompt(from_tuple(character), random.Random(seed), avoid=pose)
 
 
 @torch.no_grad()
@@ -100,7 +98,8 @@ def encoded_prompts(path, scenes, seed, encode, workers=0):
     if path.exists():
         return torch.load(path, weights_only=True)
     result, rows = None, [(index, number) for index, scene in enumerate(scenes) for number in range(len(scene[0]))]
-    drawing = drawn(partial(prompt_of_scene, scenes=scenes, seed=seed), rows, workers)
+    told = [(scenes[i][0][number], scenes[i][1], seed * 1_000_003 + 2 * i + number) for i, number in rows]
+    drawing = drawn(training_prompt, told, workers)
     for start in tqdm(range(0, len(rows), ENCODE_BATCH), desc=path.stem, mininterval=10):
         part = rows[start : start + ENCODE_BATCH]
         values = encode(list(islice(drawing, len(part)))).half().cpu()
