@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .guards import ReadBeforeRefusing, SameOrigin
 from .quick_start import uncollected, without_stubs
 from .studio import Studio
 
@@ -21,49 +22,6 @@ CLIENTS_WAITING = 64  # further ones are told that the queue is full
 QUEUE_PAUSE = 0.02
 UPLOAD_AGE = (600, 86_400)  # seconds: how often files are looked at, and the age at which they go
 MIN_PASSWORD = 8  # characters
-# The browser itself then refuses what the page must not do: other hosts, frames, plug-ins.
-POLICY = (
-    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
-    "form-action 'self'; frame-ancestors "
-)
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
-
-
-class SameOrigin:
-    """ASGI middleware: refuses requests that another site's page sent, and ones under a name that is not ours.
-
-    A foreign page may post forms and files to 127.0.0.1 without asking; a foreign name may lead there, too.
-    """
-
-    def __init__(self, app: Callable, hosts: tuple[str, ...] | None, frames: str = "'none'"):
-        self.app, self.hosts = app, hosts
-        self.headers = {**HEADERS, "Content-Security-Policy": POLICY + frames}
-
-    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            return await self.app(scope, receive, send)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        host, origin = headers.get("host", ""), headers.get("origin")
-        foreign = origin is not None and origin.partition("://")[2] != host
-        if foreign or (self.hosts is not None and _name(host) not in self.hosts):
-            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            return await send({"type": "http.response.body", "body": b"This page answers itself alone."})
-
-        async def guarded(message):
-            if message["type"] == "http.response.start":
-                extra = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
-                message = {**message, "headers": [*message.get("headers", []), *extra]}
-            await send(message)
-
-        await self.app(scope, receive, guarded)
-
-
-def _name(host: str) -> str:
-    """Host without port: "[::1]:7860" → "::1"."""
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 def check_address(host: str, password: str | None) -> None:
@@ -173,6 +131,6 @@ def launch(
         enable_monitoring=False, strict_cors=True, show_error=False, footer_links=["api", "settings"],
         blocked_paths=[os.getcwd()], css=CSS, js=SCRIPT,
         theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        app_kwargs={"middleware": [Middleware(SameOrigin, **guard)]},
+        app_kwargs={"middleware": [Middleware(ReadBeforeRefusing), Middleware(SameOrigin, **guard)]},
     )  # fmt: skip
     return address

@@ -5,6 +5,7 @@ from .edit import edits_of
 
 LAWS = f"{TESTS}/app/test_laws.py"
 OWN = f"{LAWS}::test_only_this_machine_s_own_page_is_answered"
+READ = f"{TESTS}/app/test_guards.py"
 FILES = f"{LAWS}::test_a_visitor_names_no_file_and_no_more_work_than_is_allowed"
 BACK = f"{LAWS}::test_settings_of_a_picture_are_the_form_that_asked_for_it"
 ADDRESS = f"{TESTS}/app/test_attacks.py::test_others_need_a_password"
@@ -16,11 +17,19 @@ EDITS = [
             "others reach the page without a password": (
                 "if host not in LOOPBACK and not password:", "if False:", ADDRESS),
             "a short password will do": ("MIN_PASSWORD = 8 ", "MIN_PASSWORD = 4 ", ADDRESS),
+        },
+    ),
+    *edits_of(
+        f"{PACKAGE}/app/guards.py",
+        {
             "foreign pages may post": (
                 'foreign = origin is not None and origin.partition("://")[2] != host', "foreign = False", OWN),
             "the page's other ports are its own": (
                 'origin.partition("://")[2] != host', '_name(origin.partition("://")[2]) != _name(host)', OWN),
             "any name that leads here is answered": ("_name(host) not in self.hosts", "not host", OWN),
+            "a refusal cuts short who still sends": ("while unread:", "while False:", READ),
+            "a refusal waits for who waits for it": ('name == b"expect"', 'name == b"none"', READ),
+            "a body without end holds its refusal": ("LINGER)", "None)", READ),
         },
     ),
     *edits_of(

@@ -20,7 +20,7 @@ from .world.pictures import contact_sheet
 from .world.splits import known_poses
 
 ROWS = {  # name: (detail of the caption, with image prompts, with the RelationLoRA)
-    "base, full captions": ("full", False, False),
+    "base, full captions": ("fine", False, False),
     "base, species named": ("species", False, False),
     "RelationLoRA alone": ("species", False, True),
     "adapter": ("species", True, False),

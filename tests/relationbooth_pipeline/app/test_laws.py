@@ -11,9 +11,10 @@ from PIL import Image
 
 from relationbooth_pipeline.app.drawing import Step, draw
 from relationbooth_pipeline.app.form import NO_LORA, NUMBERS, Form, form_of
+from relationbooth_pipeline.app.guards import SameOrigin
 from relationbooth_pipeline.app.places import entry
 from relationbooth_pipeline.app.results import Results
-from relationbooth_pipeline.app.server import LOOPBACK, SameOrigin, build
+from relationbooth_pipeline.app.server import LOOPBACK, build
 from relationbooth_pipeline.app.studio import MAX_OBJECTS, Offer, Studio
 from relationbooth_pipeline.app.wiring import WHERE_NOTHING_IS_SET
 from relationbooth_pipeline.commands.app import app

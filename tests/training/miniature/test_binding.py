@@ -63,13 +63,14 @@ def test_small_figures_are_a_share_of_the_scenes_and_change_no_others():
 
 
 def test_a_window_of_the_latents_tells_where_it_lies():
-    latents = torch.arange(2 * 16 * 16.0).view(2, 1, 16, 16)
+    latents, weights = torch.arange(2 * 16 * 16.0).view(2, 1, 16, 16), torch.rand(2, 16, 16)
     rng, places = random.Random(0), set()
     for _ in range(200):
-        window, ids = base.random_window(latents, rng)
+        (window, weighed), ids = base.random_window((latents, weights), rng)
         original, top, left, target = ids[0, :2].tolist(), *ids[0, 2:4].int().tolist(), ids[0, 4:].tolist()
         assert original == [128, 128] and target == [96, 96] and ids[0].equal(ids[1])
-        assert window.equal(latents[..., top // 8 : top // 8 + 12, left // 8 : left // 8 + 12])
+        for seen, whole in ((window, latents), (weighed, weights)):
+            assert seen.equal(whole[..., top // 8 : top // 8 + 12, left // 8 : left // 8 + 12])
         places.add((top, left))
     assert {value for place in places for value in place} == {0, 8, 16, 24, 32}
 

@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
 from PIL import Image
 
+from training.miniature.stages import latents
 from training.miniature.stages.autoencoder import DETAIL_CROP, _corner_around
 from training.miniature.stages.character_views import character_views
-from training.miniature.stages.latents import as_tuple, from_tuple
+from training.miniature.stages.latents import as_tuple, covered_by_details, denoising_loss, draw_scene, from_tuple
 from training.miniature.world.canvas import Canvas, rectangle, shape_path
 from training.miniature.world.identities import GLYPHS, PUPILS, named_character, random_character, with_random_details
 from training.miniature.world.poses import ACTIONS
@@ -134,3 +136,44 @@ def test_crops_around_a_detail_lie_on_the_grid_of_latents_and_hold_it():
         top, left = _corner_around(place, DETAIL_CROP, rng)
         assert top % 8 == left % 8 == 0 and 0 <= min(top, left) and max(top, left) <= IMAGE_SIZE - DETAIL_CROP
         assert left <= place[0] * IMAGE_SIZE <= left + DETAIL_CROP and top <= place[1] * IMAGE_SIZE <= top + DETAIL_CROP
+
+
+def test_cells_in_which_details_are_drawn_count_more():
+    first, second = (
+        render([replace(PLAIN, glyph=glyph, pupils=pupils)], "standing", "studio", random.Random(2))
+        for glyph, pupils in (("disc", "cross"), ("cross", "left"))
+    )
+    rows, columns = np.nonzero((first.image != second.image).any(-1))
+    covered = covered_by_details(first.details)
+    assert (covered[rows // 8, columns // 8] > 0).all() and covered.mean() < 0.06 and covered.max() <= 1
+    reach = 0.055 * 16  # of a cell, on each side of the corner of four
+    middle = covered_by_details([{"glyph": [(0.5, 0.5)]}])
+    assert middle[7:9, 7:9].numpy() == pytest.approx(reach**2) and middle.sum() == pytest.approx(4 * reach**2)
+    west = covered_by_details([{"glyph": [(0.25, 0.5)]}])
+    assert west.argmax() % 16 in (3, 4), "x comes first, as in the details of a scene"
+
+
+def test_weights_are_of_the_scenes_themselves_and_kept(tmp_path, monkeypatch):
+    scenes = [draw_scene(index, 11, "a", 0.15, annotate=False) for index in range(3)]
+    told = [latents.content_of(scene) for scene in scenes]
+    file = tmp_path / "details.pt"
+    monkeypatch.setattr(latents, "HAS_FINE_ATTRIBUTES", False)
+    assert latents.detail_weights(file, told, "a", 11) is None and not file.exists()
+    monkeypatch.setattr(latents, "HAS_FINE_ATTRIBUTES", True)
+    weights = latents.detail_weights(file, told, "a", 11)
+    for row, scene in zip(weights, scenes):
+        assert row.float() == pytest.approx(1 + 5 * covered_by_details(scene.details), abs=1e-2)
+    assert latents.detail_weights(file, None, None, None).equal(weights)
+    with pytest.raises(RuntimeError, match="scene 0 was drawn otherwise"):
+        latents.detail_weights(tmp_path / "others.pt", told, "a", 12)
+
+
+def test_the_denoising_loss_weighs_cells():
+    output, velocity = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    plain = torch.nn.functional.mse_loss(output, velocity)
+    for weights in (None, torch.full((2, 4, 4), 3.0)):
+        assert denoising_loss(output, velocity, weights) == pytest.approx(plain)
+    weights = torch.zeros(2, 4, 4)
+    weights[1, 2, 3], weights[0, 0, 0] = 2.0, 1.0
+    error = (output - velocity).square().mean(1)
+    assert denoising_loss(output, velocity, weights) == pytest.approx((2 * error[1, 2, 3] + error[0, 0, 0]) / 3)

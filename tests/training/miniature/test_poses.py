@@ -208,6 +208,6 @@ def test_triplets_of_every_new_pose_are_read_by_the_package(tmp_path):
 
 
 def test_the_longest_caption_fits_the_tokenizer():
-    pair = [named_character("elephant", "purple", "spotted", "hat")] * 2
-    words = max(len(make_caption(pair, pose, "meadow").text.split()) for pose in RELATIONS)
+    pair = [named_character("elephant", "purple", "spotted", "hat", "ring", "up")] * 2
+    words = max(len(make_caption(pair, pose, "meadow", "fine").text.split()) for pose in RELATIONS)
     assert words + 2 <= MAX_LENGTH

@@ -9,7 +9,7 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from relationbooth_pipeline.triplets import read_triplets
 from relationbooth_pipeline.triplets.photos import read_pictures
-from training.miniature.world.captions import PREDICATES, make_caption
+from training.miniature.world.captions import PREDICATES, make_caption, noun, world_words
 from training.miniature.world.identities import COLORS, SPECIES, all_named_characters, named_character
 from training.miniature.world.poses import POSES, RELATIONS
 from training.miniature.world.rendering import BACKGROUNDS, render
@@ -98,6 +98,10 @@ def test_captions_mark_phrases_and_predicate():
     assert [caption.text[start:end] for start, end in caption.phrase_spans] == list(caption.phrases)
     start, end = caption.predicate_span
     assert caption.text[start:end] == caption.predicate == "is hugging"
+    ringed = named_character("elephant", "red", "spotted", "hat", "ring", "up")
+    assert noun(ringed, "fine") == "red spotted ringbellied upeyed elephant wearing a hat"
+    assert noun(ringed, "full") == noun(pair[0], "fine") == "red spotted elephant wearing a hat"
+    assert {"ringbellied", "upeyed"} <= set(world_words(2)) and not {"ringbellied", "upeyed"} & set(world_words(1))
     with pytest.raises(ValueError, match="relates 2 characters"):
         make_caption(pair[:1], "hugging")
     with pytest.raises(ValueError, match="takes 1 character"):

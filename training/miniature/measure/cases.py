@@ -46,7 +46,7 @@ def draw_cases(pose, count, seed):
                 "boxes": layout.boxes,
                 "keypoints": layout.keypoints,
                 "image_prompts": [image_prompt(character, rng) for character in characters],
-                "full": make_caption(characters, pose, background, "full"),
+                "fine": make_caption(characters, pose, background, "fine"),
                 "species": make_caption(characters, pose, background, "species"),
                 "seed": rng.randrange(2**31),
             }

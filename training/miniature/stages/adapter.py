@@ -22,13 +22,14 @@ from ..world.splits import held_out_characters, poses_of_kinds
 from ..world.tokenizer import tokenize
 from .base import GUIDANCE, encode_text, noisy_and_velocity, random_timesteps, time_ids
 from .image_prompts import LocalTokens, encoded_prompts, image_prompt, image_tokens, local_tokens
-from .latents import from_tuple, scene_latents
+from .latents import denoising_loss, detail_weights, from_tuple, scene_latents
 from .training_loop import Trainer
 
 RESAMPLER = {"dim": 192, "depth": 2, "heads": 6, "dim_head": 32, "num_queries": 8}
 SPECIES_SHARE = 0.6  # of the phrases name the species, the others say "animal": identity has to come from the pictures
 DROPOUTS = Dropouts()
 LOCAL_TOKENS = LocalTokens()
+SCENE_SEED, SCENE_UNNAMED = 13, 0.35  # share of bodies whose colour has no name
 PROMPT_SEED = 17  # of the image prompts' poses and backgrounds
 
 
@@ -79,9 +80,12 @@ def train_adapter(
     local_encoder = local.load(image_encoder)
     image_encoder = load_model(CLIPVisionModelWithProjection, image_encoder, dtype=torch.float32).to(device).eval()
     data = scene_latents(
-        cache_dir / "latents.pt", pipeline.vae.eval(), scenes, "a", 13, unnamed_color_share=0.35, annotate=True,
+        cache_dir / "latents.pt", pipeline.vae.eval(), scenes, "a", SCENE_SEED, SCENE_UNNAMED, annotate=True,
         workers=plan.dataloader_num_workers,
     )  # fmt: skip
+    details = detail_weights(
+        cache_dir / "details.pt", data["scenes"], "a", SCENE_SEED, SCENE_UNNAMED, plan.dataloader_num_workers
+    )
     encode = {"image_tokens": partial(image_tokens, encoder=image_encoder)}
     files = {"image_tokens": "image_tokens.pt", "local_tokens": f"local_tokens_{local.tokens_name}.pt"}
     if local_encoder is not None:
@@ -134,7 +138,8 @@ def train_adapter(
             dropped, timesteps = dropouts.draw(batch, device), random_timesteps(batch, device)
             noisy, velocity = noisy_and_velocity(data["latents"][rows].float().to(device), timesteps, alphas)
             output = predict(unet, adapter, inputs, noisy, timesteps, dropped)
-            return (output - velocity).square().mean(), {}
+            weights = None if details is None else details[rows].float().to(device)
+            return denoising_loss(output, velocity, weights), {}
 
     def after_interval(step):
         adapter.save_pretrained(output_dir / "model")

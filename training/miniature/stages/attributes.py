@@ -9,7 +9,7 @@ from ..world.identities import ACCESSORIES, COLORS, GLYPHS, MARKINGS, PUPILS, SP
 WIDTH = 128  # of the three encoders
 ATTRIBUTES = {"species": SPECIES, "color": tuple(COLORS), "marking": MARKINGS, "accessory": ACCESSORIES}
 FINE_ATTRIBUTES = {"glyph": GLYPHS, "pupils": PUPILS}
-VISUAL_ATTRIBUTES = {**ATTRIBUTES, **FINE_ATTRIBUTES}  # captions never mention the fine ones
+VISUAL_ATTRIBUTES = {**ATTRIBUTES, **FINE_ATTRIBUTES}  # phrases of encoders and judges never mention the fine ones
 IGNORED = -100  # cross_entropy's own default for targets that do not count
 
 

@@ -14,13 +14,16 @@ from ..world.tokenizer import tokenize
 from .attributes import WIDTH, AttributeHeads, attribute_loss, attribute_targets
 from .binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
 from .encoders import random_phrases
-from .latents import from_tuple, scene_latents
+from .latents import denoising_loss, detail_weights, from_tuple, scene_latents
 from .training_loop import Trainer
 from .warm_start import start_unet
 
 CAPTION_DROP = 0.1  # of the captions become zeros: the unconditional half of guidance
 POOLED_DROP = 0.3  # of the pooled texts: the easy way round cross-attention, which would then learn nothing
-DETAIL_WEIGHTS = {"full": 0.75, "species": 0.15, "animal": 0.10}
+# How much of a character its phrase tells. A base that is never told of a glyph draws the average of all: a smear.
+TOLD = {"full": 0.75, "species": 0.15, "animal": 0.10}
+if HAS_FINE_ATTRIBUTES:
+    TOLD = {"fine": 0.55, "full": 0.20, "species": 0.15, "animal": 0.10}
 PLACE_SHARE = 0.9  # of the captions name the background
 SCENE_SEED = 11
 BINDING_LOSS = 0.1  # see `binding`; the denoising loss ends near 0.2
@@ -103,13 +106,17 @@ def time_ids(count, device=None, crop=(0, 0), side=IMAGE_SIZE):
     return torch.tensor([[original, original, *map(float, crop), side, side]], device=device).expand(count, 6)
 
 
-def random_window(latents, rng):
-    """A window of all latents, and its conditioning: ((B, C, 12, 12), time ids (B, 6))."""
-    top, left = (rng.randrange(latents.shape[-1] - CROP_CELLS + 1) for _ in range(2))
-    window = latents[..., top : top + CROP_CELLS, left : left + CROP_CELLS]
-    cell = IMAGE_SIZE // latents.shape[-1]
-    ids = time_ids(len(latents), latents.device, (cell * top, cell * left), float(cell * CROP_CELLS))
-    return window, ids
+def random_window(maps, rng):
+    """The same window of latents and of what else has their cells, and its conditioning, time ids (B, 6).
+
+    Args:
+        maps: (..., 16, 16) each; the first counts for the conditioning's size and device.
+    """
+    count, device, cells = len(maps[0]), maps[0].device, maps[0].shape[-1]
+    top, left = (rng.randrange(cells - CROP_CELLS + 1) for _ in range(2))
+    windows = [of[..., top : top + CROP_CELLS, left : left + CROP_CELLS] for of in maps]
+    cell = IMAGE_SIZE // cells
+    return windows, time_ids(count, device, (cell * top, cell * left), float(cell * CROP_CELLS))
 
 
 def encode_text(text_encoder, text_encoder_2, ids):
@@ -122,7 +129,7 @@ def encode_text(text_encoder, text_encoder_2, ids):
 def random_caption(scene, rng):
     """Caption of a stored scene with a random amount of detail for each character."""
     characters = [from_tuple(values) for values in scene[0]]
-    details = rng.choices(tuple(DETAIL_WEIGHTS), tuple(DETAIL_WEIGHTS.values()), k=len(characters))
+    details = rng.choices(tuple(TOLD), tuple(TOLD.values()), k=len(characters))
     return make_caption(characters, scene[1], scene[2] if rng.random() < PLACE_SHARE else None, details)
 
 
@@ -156,6 +163,9 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
     shares = character_shares(
         output_dir / "shares.pt", data["scenes"], "ab", SCENE_SEED, workers=plan.dataloader_num_workers
     )
+    details = detail_weights(
+        output_dir / "details.pt", data["scenes"], "ab", SCENE_SEED, workers=plan.dataloader_num_workers
+    )
     tokenizer = CLIPTokenizer.from_pretrained(root / "encoders" / "tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(root / "encoders" / "text_encoder")
     text_encoder_2 = CLIPTextModelWithProjection.from_pretrained(root / "encoders" / "text_encoder_2")
@@ -183,9 +193,10 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
         ids = tokenize(tokenizer, [caption.text for caption in captions]).to(device)
         timesteps = random_timesteps(batch, device)
         clean, ids_of_place = data["latents"][rows].float().to(device), time_ids(batch, device)
+        weights = None if details is None else details[rows].float().to(device)
         whole = rng.random() >= CROP_SHARE if CROP_SHARE else True
         if not whole:
-            clean, ids_of_place = random_window(clean, rng)
+            (clean, weights), ids_of_place = random_window((clean, weights), rng)
         noisy, velocity = noisy_and_velocity(clean, timesteps, alphas)
         keep = (torch.rand(batch, device=device) >= CAPTION_DROP).float()
         keep_pooled = keep * (torch.rand(batch, device=device) >= POOLED_DROP)
@@ -194,7 +205,7 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
             recorder.clear()
             conditions = {"text_embeds": pooled * keep_pooled[:, None], "time_ids": ids_of_place}
             output = unet(noisy, timesteps, context * keep[:, None, None], added_cond_kwargs=conditions).sample
-            denoising = (output.float() - velocity).square().mean()
+            denoising = denoising_loss(output, velocity, weights)
             # a dropped caption binds nothing, and a window has other cells
             said = whole * shares[rows].float().to(device) * keep.view(-1, 1, 1, 1)
             binding = binding_loss(recorder.maps, phrase_tokens(captions, ids.shape[1]).to(device), said)

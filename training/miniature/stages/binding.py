@@ -14,7 +14,7 @@ from tqdm import tqdm
 from relationbooth_pipeline.relation_attention import cross_attention_layers
 from relationbooth_pipeline.relation_files import whole_file
 
-from .latents import content_of, draw_scene, drawn
+from .latents import check_same, draw_scene, drawn
 
 GRID = 8  # cells a side: the finest cross-attention of the miniature's UNet
 
@@ -34,8 +34,7 @@ def character_shares(path, scenes, kinds, seed, unnamed_color_share=0.15, worker
     draw = partial(draw_scene, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share)
     drawing = tqdm(drawn(draw, range(len(scenes)), workers), "rendering masks", len(scenes), mininterval=10)
     for index, scene in enumerate(drawing):
-        if content_of(scene) != tuple(scenes[index]):
-            raise RuntimeError(f"scene {index} was drawn otherwise than its latents. Remove them, they are outdated.")
+        check_same(scene, scenes[index], index)
         masks = torch.from_numpy(scene.masks).float()
         shares[index, : len(masks)] = F.adaptive_avg_pool2d(masks, GRID).half()
     with whole_file(path) as temporary:

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from .identities import ACCESSORIES, COLORS, MARKINGS, SPECIES
+from .identities import ACCESSORIES, COLORS, GLYPHS, MARKINGS, PUPILS, SPECIES
 from .poses import EDITIONS, RELATIONS
+from .proportions import EDITION
+from .proportions import EDITIONS as PROPORTIONS_OF
 from .splits import known_poses
 
 PREDICATES = {
@@ -36,11 +38,20 @@ class Caption:
     predicate_span: tuple[int, int]
 
 
+def glyph_word(glyph):
+    return f"{glyph}bellied"
+
+
+def pupils_word(pupils):
+    return f"{pupils}eyed"
+
+
 def noun(character, detail, with_accessory=True):
     """What a character is called, without an article.
 
     Args:
-        detail: "full" (colour, marking, species, accessory), "species" or "animal". with_accessory: for "full".
+        detail: "full" (colour, marking, species, accessory), "fine" (the same with glyph and pupils), "species" or
+            "animal". with_accessory: for "full" and "fine".
     """
     if detail == "animal":
         return "animal"
@@ -48,6 +59,8 @@ def noun(character, detail, with_accessory=True):
         return character.species
     words = [character.color] if character.color else []
     words += [character.marking] if character.marking != "plain" else []
+    if detail == "fine" and character.glyph is not None:
+        words += [glyph_word(character.glyph), pupils_word(character.pupils)]
     words.append(character.species)
     if with_accessory and character.accessory != "none":
         words += ["wearing", "a", character.accessory]
@@ -63,7 +76,7 @@ def make_caption(characters, pose, background=None, detail="full"):
 
     Args:
         characters: in the caption's order. pose: key of PREDICATES. background: key of PLACES, or None to leave it out.
-        detail: one of DETAILS for all characters, or a list with one for each.
+        detail: of `noun`, one for all characters or a list with one for each.
     """
     if pose in RELATIONS and len(characters) != 2:
         raise ValueError(f"Pose {pose!r} relates 2 characters, got {len(characters)}.")
@@ -94,4 +107,6 @@ def world_words(edition=None):
     words = [word for sentence in sentences for word in sentence.split()]
     words += [*SPECIES, *COLORS, *MARKINGS[1:], *ACCESSORIES[1:]]
     words += [word for pose in known_poses(edition=edition) for word in PREDICATES[pose].split()]
+    if PROPORTIONS_OF[edition or EDITION].has_fine_attributes:
+        words += [*map(glyph_word, GLYPHS), *map(pupils_word, PUPILS)]
     return tuple(dict.fromkeys(words))

@@ -25,8 +25,8 @@ COLORS = {
 }
 MARKINGS = ("plain", "spotted", "striped")
 ACCESSORIES = ("none", "hat", "scarf")
-# Fine attributes, which captions never mention: shapes of `canvas.shape_path`, all of equal ink and centred on their
-# centroid, so that a thumbnail shows neither a darker nor a shifted blot.
+# Fine attributes, which no caption mentions but those that the base learns from: shapes of `canvas.shape_path`, all of
+# equal ink and centred on their centroid, so that a thumbnail shows neither a darker nor a shifted blot.
 GLYPHS = ("disc", "ring", "cross", "saltire", "up", "down", "left", "right")
 PUPILS = ("disc", "cross", "saltire", "up", "down", "left")
 
