@@ -27,9 +27,13 @@ EDITS = [
             "the page's other ports are its own": (
                 'origin.partition("://")[2] != host', '_name(origin.partition("://")[2]) != _name(host)', OWN),
             "any name that leads here is answered": ("_name(host) not in self.hosts", "not host", OWN),
-            "a refusal cuts short who still sends": ("while unread:", "while False:", READ),
-            "a refusal waits for who waits for it": ('name == b"expect"', 'name == b"none"', READ),
-            "a body without end holds its refusal": ("LINGER)", "None)", READ),
+            "a refusal cuts short who still sends": (
+                "while unread:", "while False:", f"{READ}::test_a_refused_body_is_read_to_its_end_before_the_refusal"),
+            "a refusal waits for who waits for it": (
+                'name == b"expect"', 'name == b"none"',
+                f"{READ}::test_a_client_that_waits_for_the_answer_is_answered_at_once"),
+            "a body without end holds its refusal": (
+                "LINGER)", "None)", f"{READ}::test_a_body_without_end_is_refused_all_the_same"),
         },
     ),
     *edits_of(

@@ -107,4 +107,15 @@ EDITS = [
                 f"{PROOF}::test_verdicts_name_the_worst_attribute_of_each_kind"),
         },
     ),
+    *edits_of(
+        "training/miniature/stages/latents.py",
+        {
+            "details are looked for at their mirror image": (
+                "row[:, None] * column", "column[:, None] * row",
+                f"{DETAILS}::test_cells_in_which_details_are_drawn_count_more"),
+            "weights are forgotten": (
+                "(error.mean(1) * weights).sum() / weights.sum()", "error.mean()",
+                f"{DETAILS}::test_the_denoising_loss_weighs_cells"),
+        },
+    ),
 ]  # fmt: skip
