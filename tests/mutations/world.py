@@ -113,6 +113,9 @@ EDITS = [
             "details are looked for at their mirror image": (
                 "row[:, None] * column", "column[:, None] * row",
                 f"{DETAILS}::test_cells_in_which_details_are_drawn_count_more"),
+            "all details are one character's": (
+                "shares[index, number, kind] = covered", "shares[index, 0, kind] = covered",
+                f"{DETAILS}::test_shares_are_of_the_scenes_themselves_and_kept"),
             "weights are forgotten": (
                 "(error.mean(1) * weights).sum() / weights.sum()", "error.mean()",
                 f"{DETAILS}::test_the_denoising_loss_weighs_cells"),

@@ -12,7 +12,14 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 from diffusers.models.attention_processor import AttnProcessor
 
 from training.miniature.stages import base
-from training.miniature.stages.binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
+from training.miniature.stages.binding import (
+    AttentionRecorder,
+    binding_loss,
+    character_shares,
+    detail_binding_loss,
+    detail_tokens,
+    phrase_tokens,
+)
 from training.miniature.stages.latents import content_of, draw_scene, drawn
 from training.miniature.stages.muon import LARGEST_LOGIT_NORM, Muon, muon_groups
 from training.miniature.world.captions import make_caption
@@ -120,3 +127,28 @@ def test_queries_and_keys_stay_bounded():
         optimizer.step()
     bounded, free = (torch.linalg.matrix_norm(weight.detach(), 2).item() for weight in weights.values())
     assert bounded < 1.3 * LARGEST_LOGIT_NORM < 5 < free  # an orthogonalised update has singular values up to 1.2
+
+
+def test_words_of_fine_attributes_are_found_in_their_own_phrase():
+    ringed, plain = named_character("cat", "red", "spotted", "hat", "ring", "up"), named_character("duck", "blue")
+    (told,) = detail_tokens([make_caption([plain, ringed], "hugging", "night", "fine")], 16)
+    words = "start a blue duck is hugging a red spotted ringbellied upeyed cat".split()
+    assert not told[0].any() and told.sum() == 2
+    assert told[1, 0, words.index("ringbellied")] and told[1, 1, words.index("upeyed")]
+
+
+def test_the_loss_of_details_is_none_where_their_words_are_read_enough():
+    shares = torch.zeros(2, 2, 2, 16, 16)
+    shares[0, 0, 0, :2, :2] = shares[0, 1, 1, 6:8, 6:8] = 1
+    tokens = torch.zeros(2, 2, 2, 6, dtype=torch.bool)
+    tokens[0, 0, 0, 1] = tokens[0, 1, 1, 4] = True
+    tokens[0, 1, 0, 5] = True  # told, and drawn nowhere
+    maps = torch.zeros(2, 3, 64, 6)
+    assert detail_binding_loss([maps], tokens, shares).item() == pytest.approx(1)
+    maps[0, :, 0, 1] = 0.125  # the glyph's own cell, half of what is enough
+    assert detail_binding_loss([maps], tokens, shares).item() == pytest.approx(0.75)
+    maps[0, :, 0, 1], maps[0, :, 27, 4] = 0.25, 0.9
+    assert detail_binding_loss([maps], tokens, shares).item() == pytest.approx(0)
+    elsewhere = maps.roll(1, 2)
+    assert detail_binding_loss([elsewhere], tokens, shares).item() == pytest.approx(1)
+    assert detail_binding_loss([maps[1:]], tokens[1:], shares[1:]).item() == 0

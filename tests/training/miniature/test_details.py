@@ -15,7 +15,7 @@ from PIL import Image
 from training.miniature.stages import latents
 from training.miniature.stages.autoencoder import DETAIL_CROP, _corner_around
 from training.miniature.stages.character_views import character_views
-from training.miniature.stages.latents import as_tuple, covered_by_details, denoising_loss, draw_scene, from_tuple
+from training.miniature.stages.latents import as_tuple, covered, denoising_loss, draw_scene, from_tuple
 from training.miniature.world.canvas import Canvas, rectangle, shape_path
 from training.miniature.world.identities import GLYPHS, PUPILS, named_character, random_character, with_random_details
 from training.miniature.world.poses import ACTIONS
@@ -144,28 +144,36 @@ def test_cells_in_which_details_are_drawn_count_more():
         for glyph, pupils in (("disc", "cross"), ("cross", "left"))
     )
     rows, columns = np.nonzero((first.image != second.image).any(-1))
-    covered = covered_by_details(first.details)
-    assert (covered[rows // 8, columns // 8] > 0).all() and covered.mean() < 0.06 and covered.max() <= 1
+    near = covered([place for places in first.details[0].values() for place in places])
+    assert (near[rows // 8, columns // 8] > 0).all() and near.mean() < 0.06 and near.max() <= 1
     reach = 0.055 * 16  # of a cell, on each side of the corner of four
-    middle = covered_by_details([{"glyph": [(0.5, 0.5)]}])
+    middle = covered([(0.5, 0.5)])
     assert middle[7:9, 7:9].numpy() == pytest.approx(reach**2) and middle.sum() == pytest.approx(4 * reach**2)
-    west = covered_by_details([{"glyph": [(0.25, 0.5)]}])
-    assert west.argmax() % 16 in (3, 4), "x comes first, as in the details of a scene"
+    assert covered([(0.25, 0.5)]).argmax() % 16 in (3, 4), "x comes first, as in the details of a scene"
+    assert covered([]).sum() == 0
 
 
-def test_weights_are_of_the_scenes_themselves_and_kept(tmp_path, monkeypatch):
-    scenes = [draw_scene(index, 11, "a", 0.15, annotate=False) for index in range(3)]
+def test_shares_are_of_the_scenes_themselves_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(latents, "training_character", lambda rng, share: training_character(rng, share, fine=True))
+    scenes = [draw_scene(index, 11, "a", 0.15, annotate=False) for index in range(8)]
     told = [latents.content_of(scene) for scene in scenes]
     file = tmp_path / "details.pt"
     monkeypatch.setattr(latents, "HAS_FINE_ATTRIBUTES", False)
-    assert latents.detail_weights(file, told, "a", 11) is None and not file.exists()
+    assert latents.detail_shares(file, told, "a", 11) is None and not file.exists()
     monkeypatch.setattr(latents, "HAS_FINE_ATTRIBUTES", True)
-    weights = latents.detail_weights(file, told, "a", 11)
-    for row, scene in zip(weights, scenes):
-        assert row.float() == pytest.approx(1 + 5 * covered_by_details(scene.details), abs=1e-2)
-    assert latents.detail_weights(file, None, None, None).equal(weights)
+    shares = latents.detail_shares(file, told, "a", 11)
+    assert latents.detail_shares(file, None, None, None).equal(shares)
+    assert shares.shape == (8, 2, 2, 16, 16)
+    for row, scene in zip(shares, scenes):
+        for number, details in enumerate(scene.details):
+            for share, name in zip(row[number], ("glyph", "pupils")):
+                assert share.equal(covered(details[name]).half())
+    single = next(index for index, scene in enumerate(scenes) if len(scene.details) == 1)
+    assert shares[single, 0].any() and not shares[single, 1].any()
+    weights = latents.detail_weights(shares)
+    assert weights.equal(1 + 5 * shares.float().amax((1, 2)))
     with pytest.raises(RuntimeError, match="scene 0 was drawn otherwise"):
-        latents.detail_weights(tmp_path / "others.pt", told, "a", 12)
+        latents.detail_shares(tmp_path / "others.pt", told, "a", 12)
 
 
 def test_the_denoising_loss_weighs_cells():

@@ -22,7 +22,7 @@ from ..world.splits import held_out_characters, poses_of_kinds
 from ..world.tokenizer import tokenize
 from .base import GUIDANCE, encode_text, noisy_and_velocity, random_timesteps, time_ids
 from .image_prompts import LocalTokens, encoded_prompts, image_prompt, image_tokens, local_tokens
-from .latents import denoising_loss, detail_weights, from_tuple, scene_latents
+from .latents import denoising_loss, detail_shares, detail_weights, from_tuple, scene_latents
 from .training_loop import Trainer
 
 RESAMPLER = {"dim": 192, "depth": 2, "heads": 6, "dim_head": 32, "num_queries": 8}
@@ -83,7 +83,7 @@ def train_adapter(
         cache_dir / "latents.pt", pipeline.vae.eval(), scenes, "a", SCENE_SEED, SCENE_UNNAMED, annotate=True,
         workers=plan.dataloader_num_workers,
     )  # fmt: skip
-    details = detail_weights(
+    details = detail_shares(
         cache_dir / "details.pt", data["scenes"], "a", SCENE_SEED, SCENE_UNNAMED, plan.dataloader_num_workers
     )
     encode = {"image_tokens": partial(image_tokens, encoder=image_encoder)}
@@ -138,7 +138,7 @@ def train_adapter(
             dropped, timesteps = dropouts.draw(batch, device), random_timesteps(batch, device)
             noisy, velocity = noisy_and_velocity(data["latents"][rows].float().to(device), timesteps, alphas)
             output = predict(unet, adapter, inputs, noisy, timesteps, dropped)
-            weights = None if details is None else details[rows].float().to(device)
+            weights = None if details is None else detail_weights(details[rows].to(device))
             return denoising_loss(output, velocity, weights), {}
 
     def after_interval(step):

@@ -12,9 +12,16 @@ from ..world.rendering import IMAGE_SIZE
 from ..world.splits import training_character
 from ..world.tokenizer import tokenize
 from .attributes import WIDTH, AttributeHeads, attribute_loss, attribute_targets
-from .binding import AttentionRecorder, binding_loss, character_shares, phrase_tokens
+from .binding import (
+    AttentionRecorder,
+    binding_loss,
+    character_shares,
+    detail_binding_loss,
+    detail_tokens,
+    phrase_tokens,
+)
 from .encoders import random_phrases
-from .latents import denoising_loss, detail_weights, from_tuple, scene_latents
+from .latents import denoising_loss, detail_shares, detail_weights, from_tuple, scene_latents
 from .training_loop import Trainer
 from .warm_start import start_unet
 
@@ -163,7 +170,7 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
     shares = character_shares(
         output_dir / "shares.pt", data["scenes"], "ab", SCENE_SEED, workers=plan.dataloader_num_workers
     )
-    details = detail_weights(
+    details = detail_shares(
         output_dir / "details.pt", data["scenes"], "ab", SCENE_SEED, workers=plan.dataloader_num_workers
     )
     tokenizer = CLIPTokenizer.from_pretrained(root / "encoders" / "tokenizer")
@@ -193,7 +200,8 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
         ids = tokenize(tokenizer, [caption.text for caption in captions]).to(device)
         timesteps = random_timesteps(batch, device)
         clean, ids_of_place = data["latents"][rows].float().to(device), time_ids(batch, device)
-        weights = None if details is None else details[rows].float().to(device)
+        fine = None if details is None else details[rows].float().to(device)
+        weights = None if details is None else detail_weights(fine)
         whole = rng.random() >= CROP_SHARE if CROP_SHARE else True
         if not whole:
             (clean, weights), ids_of_place = random_window((clean, weights), rng)
@@ -210,9 +218,15 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
             said = whole * shares[rows].float().to(device) * keep.view(-1, 1, 1, 1)
             binding = binding_loss(recorder.maps, phrase_tokens(captions, ids.shape[1]).to(device), said)
             loss = denoising + BINDING_LOSS * binding
+            figures = {"denoising": denoising.item(), "binding": binding.item()}
+            if details is not None:
+                fine = fine * whole * keep.view(-1, 1, 1, 1, 1)
+                words = detail_tokens(captions, ids.shape[1]).to(device)
+                reading = detail_binding_loss(recorder.maps, words, fine)
+                loss, figures["details"] = loss + BINDING_LOSS * reading, reading.item()
             if step % 4 == 0:
                 loss = loss + PHRASE_LOSS * phrase_loss(rng)
-        return loss, {"denoising": denoising.item(), "binding": binding.item()}
+        return loss, figures
 
     def phrase_loss(rng):
         characters = [training_character(rng) for _ in range(32)]

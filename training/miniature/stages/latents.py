@@ -17,6 +17,7 @@ from ..world.poses import ACTIONS, RELATIONS
 from ..world.proportions import HAS_FINE_ATTRIBUTES
 from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, Scene, render
 from ..world.splits import poses_of_kinds, training_character
+from .attributes import FINE_ATTRIBUTES
 
 RELATION_SHARE = 0.7  # singles are 30 %: with a quarter, "waving" stayed weak in the second study
 ENCODE_BATCH = 32
@@ -99,15 +100,13 @@ def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, annot
     return result
 
 
-def detail_weights(path, scenes, kinds, seed, unnamed_color_share=0.15, workers=0):
-    """What each cell's denoising error counts, kept in the file `path`: more where fine attributes are drawn.
-
-    They cover one cell in twenty, so without it a base or an adapter learns them last.
+def detail_shares(path, scenes, kinds, seed, unnamed_color_share=0.15, workers=0):
+    """How much of each cell lies within reach of each fine attribute, kept in the file `path`.
 
     Args:
         scenes, kinds, seed, unnamed_color_share: of `scene_latents`; the same draws give the same scenes again.
     Returns:
-        (scenes, 16, 16) float16 in [1, `DETAIL_WEIGHT`]; None where the edition has no fine attributes.
+        (scenes, 2 characters, 2 attributes, 16, 16) float16 in [0, 1]; None where the edition has no fine attributes.
     """
     if not HAS_FINE_ATTRIBUTES:
         return None
@@ -115,27 +114,39 @@ def detail_weights(path, scenes, kinds, seed, unnamed_color_share=0.15, workers=
         return torch.load(path, weights_only=True)
     draw = partial(draw_scene, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share, annotate=False)
     drawing = tqdm(drawn(draw, range(len(scenes)), workers), "finding details", len(scenes), mininterval=10)
-    weights = torch.ones(len(scenes), CELLS, CELLS, dtype=torch.float16)
+    shares = torch.zeros(len(scenes), 2, len(FINE_ATTRIBUTES), CELLS, CELLS, dtype=torch.float16)
     for index, scene in enumerate(drawing):
         check_same(scene, scenes[index], index)
-        weights[index] += (DETAIL_WEIGHT - 1) * covered_by_details(scene.details)
+        for number, places in enumerate(scene.details):
+            for kind, name in enumerate(FINE_ATTRIBUTES):
+                shares[index, number, kind] = covered(places.get(name, ()))
     with whole_file(path) as temporary:
-        torch.save(weights, temporary)
-    return weights
+        torch.save(shares, temporary)
+    return shares
 
 
-def covered_by_details(details, cells=CELLS):
-    """Share in [0, 1] of each cell within `DETAIL_REACH` of a detail: (cells, cells). `details`: of a `Scene`."""
-    edges = torch.arange(cells) / cells
-    covered = torch.zeros(cells, cells)
-    for place in (place for of in details for places in of.values() for place in places):
+def covered(places, cells=CELLS):
+    """Share in [0, 1] of each cell within `DETAIL_REACH` of one of the places, (x, y) in [0, 1]: (cells, cells)."""
+    edges, result = torch.arange(cells) / cells, torch.zeros(cells, cells)
+    for place in places:
         column, row = (
-            (torch.minimum(edges + 1 / cells, torch.tensor(at + DETAIL_REACH))
-             - torch.maximum(edges, torch.tensor(at - DETAIL_REACH))).clamp(min=0) * cells
+            (
+                torch.minimum(edges + 1 / cells, torch.tensor(at + DETAIL_REACH))
+                - torch.maximum(edges, torch.tensor(at - DETAIL_REACH))
+            ).clamp(min=0)
+            * cells
             for at in place
-        )  # fmt: skip
-        covered = torch.maximum(covered, row[:, None] * column)
-    return covered
+        )
+        result = torch.maximum(result, row[:, None] * column)
+    return result
+
+
+def detail_weights(shares):
+    """What each cell's denoising error counts: more where fine attributes are drawn. (B, 16, 16) from `detail_shares`.
+
+    They cover one cell in twenty, so without it a base or an adapter learns them last.
+    """
+    return 1 + (DETAIL_WEIGHT - 1) * shares.float().flatten(1, 2).amax(1)
 
 
 def denoising_loss(output, velocity, weights=None):
