@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from ..world.poses import ACTIONS
-from ..world.proportions import HAS_FINE_ATTRIBUTES
+from ..world.proportions import HAS_FINE_ATTRIBUTES, PROPORTIONS
 from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, render
 from ..world.splits import portrait_poses, poses_of_kinds
 from .attributes import ATTRIBUTES, FINE_ATTRIBUTES
@@ -40,8 +40,9 @@ def character_views(character, rng, size) -> list[View]:
     """
     # where a detail is to be read, the pose must show it
     pose = rng.choice(portrait_poses() if HAS_FINE_ATTRIBUTES else poses_of_kinds("ab", ACTIONS))
-    scene = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False)
-    box = (IMAGE_SIZE, 0, 0) if rng.random() < 1 - ZOOM_SHARE else _zoom_box(rng)
+    scale = PROPORTIONS.portrait
+    scene = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False, figure_scale=scale)
+    box = (IMAGE_SIZE, 0, 0) if rng.random() < 1 - ZOOM_SHARE else _zoom_box(rng, scale)
     boxes, details = [(box, set(ATTRIBUTES))], scene.details[0]
     for places in details.values():
         boxes.append((_close_box(rng.choice(places), rng), {"color"}))
@@ -54,9 +55,11 @@ def _view(image, box, seen, size):
     return View(np.asarray(cropped.resize((size, size), Image.Resampling.BICUBIC)), frozenset(seen))
 
 
-def _zoom_box(rng):
-    side = rng.randrange(SMALLEST_ZOOM, IMAGE_SIZE)
-    left, top = (IMAGE_SIZE - side) // 2 + rng.randrange(-8, 9), rng.randrange(0, IMAGE_SIZE - side + 1)
+def _zoom_box(rng, scale):
+    """(side, left, top) of a part of a portrait, whose figure of this scale stands at the lower rim."""
+    side = rng.randrange(round(SMALLEST_ZOOM * scale), IMAGE_SIZE)
+    highest = min(round(IMAGE_SIZE * (1 - scale)), IMAGE_SIZE - side)
+    left, top = (IMAGE_SIZE - side) // 2 + rng.randrange(-8, 9), rng.randrange(highest, IMAGE_SIZE - side + 1)
     return side, min(max(0, left), IMAGE_SIZE - side), top
 
 

@@ -63,6 +63,7 @@ def image_prompt(character, rng, avoid=None, size=PROMPT_SIZE):
         rng,
         size=size,
         annotate=False,
+        figure_scale=PROPORTIONS.portrait,
     )
     return Image.fromarray(scene.image)
 

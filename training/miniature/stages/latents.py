@@ -26,8 +26,8 @@ DRAW_CHUNK = 64  # scenes that a process draws before it hands them over
 SMALL_SHARE = 0.15 if HAS_FINE_ATTRIBUTES else 0.0
 
 CELLS = IMAGE_SIZE // 8  # of latents, a side
-DETAIL_WEIGHT = 6.0
-DETAIL_REACH = 0.055  # shares of the picture's side: a glyph's diameter is about twice that
+DETAIL_WEIGHT = 4.0
+DETAIL_REACH = 0.075  # shares of the picture's side: a glyph's diameter is about 1.6 times that
 
 
 def drawn(draw: Callable, of: Sequence, workers: int = 0) -> Iterator:
@@ -144,7 +144,7 @@ def covered(places, cells=CELLS):
 def detail_weights(shares):
     """What each cell's denoising error counts: more where fine attributes are drawn. (B, 16, 16) from `detail_shares`.
 
-    They cover one cell in twenty, so without it a base or an adapter learns them last.
+    They cover one cell in eight at most, so without it a base or an adapter learns them last.
     """
     return 1 + (DETAIL_WEIGHT - 1) * shares.float().flatten(1, 2).amax(1)
 

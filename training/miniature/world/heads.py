@@ -6,7 +6,9 @@ from .canvas import curve, ellipse, mix, polygon, rectangle, shape_path
 from .poses.skeletons import HEAD_RADIUS, SIDES
 
 INNER_EAR, NOSE_PINK, INK, WHITE = (250, 170, 182), (235, 90, 120), (28, 22, 30), (255, 255, 255)
-PUPIL_DIAMETER = 0.32  # head radii: 7 pixels of a figure of 95; triangles just fill the eye
+# Eyes that show a shape are larger: at 7 pixels, less than a cell of the latents, a base never learned to draw one.
+SHAPED_EYE = 1.45
+PUPIL_DIAMETER = 0.46  # head radii: 10 pixels of a figure of 95; triangles just fill the eye
 BEAK, BEAK_OUTLINE, CHEEK = (250, 160, 30), (140, 75, 10), (250, 140, 140)
 
 
@@ -90,6 +92,10 @@ def _behind_the_skull(canvas, species, palette, x, y, r, yaw, outline):
             canvas.shape(bump, body, line, outline)
 
 
+def eye_scale(pupils):
+    return 1.0 if pupils is None else SHAPED_EYE
+
+
 def _eyes(canvas, species, palette, x, y, r, yaw, outline, pupils):
     height = {"frog": -0.82, "duck": -0.22}.get(species, -0.08)
     spread, follow = (0.55, 0.16) if species == "frog" else (0.42, 0.38)
@@ -97,7 +103,8 @@ def _eyes(canvas, species, palette, x, y, r, yaw, outline, pupils):
     for side in SIDES:
         eye_x, eye_y = x + (side * spread * (1 - 0.2 * abs(yaw)) + yaw * follow) * r, y + height * r
         eyes[side] = (eye_x, eye_y)
-        canvas.shape(ellipse(eye_x, eye_y, 0.235 * r, 0.27 * r), WHITE, palette.outline, outline * 0.6)
+        large = eye_scale(pupils) * r
+        canvas.shape(ellipse(eye_x, eye_y, 0.235 * large, 0.27 * large), WHITE, palette.outline, outline * 0.6)
         if pupils is not None:
             canvas.fill(shape_path(pupils, eye_x + yaw * 0.05 * r, eye_y, PUPIL_DIAMETER * r), INK)
             continue
@@ -148,8 +155,9 @@ def _face(canvas, species, palette, centers, y, r, yaw, outline):
             canvas.fill(ellipse(skull_x + (side * 0.85 + yaw * 0.2) * r, y - 0.05 * r, 0.15 * r, 0.11 * r), CHEEK)
 
 
-def close_eyes(canvas, palette, eyes, r):
+def close_eyes(canvas, palette, eyes, r, pupils=None):
     """Lids over the eyes of a sleeper: a little larger than the whites and their line."""
+    r = eye_scale(pupils) * r
     for x, y in eyes.values():
         canvas.fill(ellipse(x, y, 0.27 * r, 0.31 * r), palette.body)
         lashes = [(x, y + 0.22 * r), (x + 0.24 * r, y)]

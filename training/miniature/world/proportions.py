@@ -20,6 +20,7 @@ class Proportions:
         clip_input: of what CLIP sees of an image prompt. clip_patch: of one of its patches.
         local_input: of what the dense local encoder sees of it. local_grid: k, cells a side of the local tokens.
         prompt: of an image prompt as it is drawn or photographed.
+        portrait: height of a figure in an image prompt, a share of its height in a scene. Nobody fills a photo.
         has_fine_attributes: whether characters carry details that CLIP's input is too small for.
     """
 
@@ -29,6 +30,7 @@ class Proportions:
     local_input: int
     local_grid: int
     prompt: int
+    portrait: float = 1.0
     has_fine_attributes: bool = True
 
     @property
@@ -44,12 +46,14 @@ class Proportions:
 # | local / clip        | 4    | 2         | 4         |
 # | patch / clip        | 1/16 | 1/8       | 1/6       |
 # | local patches, side | 64   | 16        | 24        |
+# | glyph, CLIP's pixels|      |           | 2.1       |
+# | glyph, latent cells |      |           | 1.9       |
 SDXL = Proportions(picture=1024, clip_input=224, clip_patch=14, local_input=896, local_grid=4, prompt=1024)
 EDITIONS = {
     1: Proportions(
         picture=128, clip_input=128, clip_patch=16, local_input=256, local_grid=4, prompt=256, has_fine_attributes=False
     ),
-    2: Proportions(picture=128, clip_input=24, clip_patch=4, local_input=96, local_grid=4, prompt=128),
+    2: Proportions(picture=128, clip_input=24, clip_patch=4, local_input=96, local_grid=4, prompt=128, portrait=0.75),
 }
 
 

@@ -58,7 +58,7 @@ def random_heights(pose, size, rng):
 
 def render(
     characters, pose, background, rng: random.Random, size=IMAGE_SIZE, swapped=None, annotate=True, small=False,
-    layout_of=None,
+    layout_of=None, figure_scale=1.0,
 ):  # fmt: skip
     """Draw a scene.
 
@@ -69,6 +69,7 @@ def render(
             are up and down, so nothing is swapped.
         annotate: whether to work out masks, boxes and keypoints (doubles the time).
         small: whether characters and things are drawn at a share `SMALL` of their usual size, somewhere on the ground.
+        figure_scale: of the figures' heights; they stand where they would.
         layout_of: a pose function to use instead of the pose's own: pictures that show no pose rightly.
     """
     expected = 2 if pose in RELATIONS else 1
@@ -79,7 +80,8 @@ def render(
     places = [1, 0] if expected == 2 and swapped and pose != "carrying" else list(range(expected))
     canvas = Canvas(size, with_parts=annotate)
     _draw_background(canvas, background, rng)
-    layout = (layout_of or POSES[pose])(size, rng, random_heights(pose, size, rng))
+    heights = [figure_scale * height for height in random_heights(pose, size, rng)]
+    layout = (layout_of or POSES[pose])(size, rng, heights)
     figures = [None] * expected
     for index, place in enumerate(places):
         figures[place] = Figure(canvas, index + 1, characters[index], layout.skeletons[place])
