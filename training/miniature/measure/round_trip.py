@@ -22,7 +22,7 @@ from ..world.splits import held_out_characters, training_character
 
 WORLD = EDITIONS[2]
 ACTIONS = ("standing", "waving", "jumping")  # one figure, so that whatever cannot be read is not merely hidden
-REACH = 8  # pixels from a detail's centre that belong to it
+REACH = 12  # pixels from a detail's centre that belong to it
 JUDGE_PLAN = TrainingPlan(max_train_steps=450, muon_learning_rate=0.02, constant_share=0.5, sample_steps=10_000)
 
 
