@@ -54,7 +54,10 @@ def prompt_features(characters, tower, dense: dict[str, LocalImageEncoder], seed
     """
     found, rng = {"image tokens": []}, random.Random(f"prompts {seed}")
     for start in range(0, len(characters), BATCH):
-        images = [image_prompt(character, rng, size=WORLD.prompt) for character in characters[start : start + BATCH]]
+        images = [
+            image_prompt(character, rng, size=WORLD.prompt, portrait=WORLD.portrait)
+            for character in characters[start : start + BATCH]
+        ]
         pixels = clip_pixels(images, WORLD.clip_input, WORLD.prompt)
         found["image tokens"].append(tower(pixels, output_hidden_states=True).hidden_states[-2])
         pixels = clip_pixels(images, WORLD.local_input, WORLD.prompt)
@@ -128,7 +131,7 @@ def identity_sheet(path: Path, vae) -> None:
         coarse = species[number], colors[number], ("plain", "spotted", "striped")[number % 3]
         accessory = ("none", "scarf", "hat")[number // 3 % 3]
         character = named_character(*coarse, accessory, glyph, PUPILS[number % len(PUPILS)])
-        prompts.append(image_prompt(character, rng, size=WORLD.prompt))
+        prompts.append(image_prompt(character, rng, size=WORLD.prompt, portrait=WORLD.portrait))
     drawn = to_tensor([np.asarray(image) for image in prompts])
     rows = list(to_pictures(drawn))
     for side in (WORLD.clip_input, WORLD.local_input):

@@ -29,7 +29,8 @@ RESAMPLER = {"dim": 192, "depth": 2, "heads": 6, "dim_head": 32, "num_queries": 
 SPECIES_SHARE = 0.6  # of the phrases name the species, the others say "animal": identity has to come from the pictures
 DROPOUTS = Dropouts()
 LOCAL_TOKENS = LocalTokens()
-SCENE_SEED, SCENE_UNNAMED = 13, 0.35  # share of bodies whose colour has no name
+SCENE_SEED = 13
+SCENE_UNNAMED = 0.35  # of the scenes' bodies have a colour without a name
 PROMPT_SEED = 17  # of the image prompts' poses and backgrounds
 
 

@@ -31,18 +31,17 @@ class View:
     seen: frozenset[str]
 
 
-def character_views(character, rng, size) -> list[View]:
+def character_views(character, rng, size, portrait=PROPORTIONS.portrait) -> list[View]:
     """One character in a random known action: a view of it, in half of the cases zoomed, as dense encoding sees it, and
     a close view of each of its details.
 
     Args:
-        size: side of the views, pixels.
+        size: side of the views, pixels. portrait: the figure's height, a share of its height in a scene.
     """
     # where a detail is to be read, the pose must show it
     pose = rng.choice(portrait_poses() if HAS_FINE_ATTRIBUTES else poses_of_kinds("ab", ACTIONS))
-    scale = PROPORTIONS.portrait
-    scene = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False, figure_scale=scale)
-    box = (IMAGE_SIZE, 0, 0) if rng.random() < 1 - ZOOM_SHARE else _zoom_box(rng, scale)
+    scene = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False, figure_scale=portrait)
+    box = (IMAGE_SIZE, 0, 0) if rng.random() < 1 - ZOOM_SHARE else _zoom_box(rng, portrait)
     boxes, details = [(box, set(ATTRIBUTES))], scene.details[0]
     for places in details.values():
         boxes.append((_close_box(rng.choice(places), rng), {"color"}))

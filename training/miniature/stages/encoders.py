@@ -122,7 +122,9 @@ def train_encoders(output_dir, plan, autocast, batch=None, checked=192, proporti
 
     def outputs(characters, rng):
         """Phrases of each character against the first view of it; attributes of all views."""
-        groups = [character_views(character, rng, proportions.clip_input) for character in characters]
+        groups = [
+            character_views(character, rng, proportions.clip_input, proportions.portrait) for character in characters
+        ]
         views = [view for group in groups for view in group]
         shown = [character for character, group in zip(characters, groups) for _ in group]
         counts = torch.tensor([len(group) for group in groups])

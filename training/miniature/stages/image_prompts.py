@@ -54,7 +54,7 @@ class LocalTokens:
         return f"{self.tokens_name}_{self.injection}"
 
 
-def image_prompt(character, rng, avoid=None, size=PROMPT_SIZE):
+def image_prompt(character, rng, avoid=None, size=PROMPT_SIZE, portrait=PROPORTIONS.portrait):
     """PIL picture of a character alone, in one of `portrait_poses(avoid)`, before a random background."""
     scene = render(
         [character],
@@ -63,7 +63,7 @@ def image_prompt(character, rng, avoid=None, size=PROMPT_SIZE):
         rng,
         size=size,
         annotate=False,
-        figure_scale=PROPORTIONS.portrait,
+        figure_scale=portrait,
     )
     return Image.fromarray(scene.image)
 

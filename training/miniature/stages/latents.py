@@ -162,7 +162,7 @@ def denoising_loss(output, velocity, weights=None):
 
 
 def check_same(scene, content, index):
-    """Raise a RuntimeError unless scene `index` shows what it showed when its latents were made."""
+    """Raise a RuntimeError unless scene `index` is of the same characters, pose and background as its latents."""
     if content_of(scene) != tuple(content):
         raise RuntimeError(f"scene {index} was drawn otherwise than its latents. Remove them, they are outdated.")
 

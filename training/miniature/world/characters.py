@@ -12,8 +12,8 @@ OUTLINE = 0.016  # body units: 1.5 pixels for a figure of 96 pixels
 ARM_WIDTH, LEG_WIDTH, PAW_RADIUS = 0.088, 0.12, 0.067
 DUCK_LEG, DUCK_LEG_OUTLINE = (245, 150, 30), (130, 70, 10)
 SCARF, SCARF_LIGHT, SCARF_OUTLINE = (20, 160, 160), (235, 250, 245), (10, 70, 75)
-# Body units: 15 pixels of a figure of 95, two of CLIP's 16. At 10 pixels, hardly more than a cell of the latents, 1,200
-# steps taught the base none of it; at 15, 170 steps taught it six times as much as 300 did before.
+# Body units: 15 pixels of a figure of 95, two of CLIP's 24 in a portrait. At 10 pixels, hardly more than a cell of the
+# latents, 1,200 steps taught the base next to nothing of it; at 15, 170 steps taught it six times as much.
 GLYPH_DIAMETER = 0.165
 GLYPH_GROUND = 1.5  # diameters: of the bare patch under it, where markings would blur it
 HAT, HAT_BAND, HAT_OUTLINE = (60, 58, 66), (240, 120, 40), (18, 16, 22)
