@@ -10,7 +10,7 @@ PROOF = "tests/training/miniature/test_proportions.py"
 
 EDITS = [
     *edits_of(
-        "training/miniature/stages/muon.py",
+        "training/miniature/optimization/muon.py",
         {
             "weights of one shape share one norm": (
                 "x.norm(dim=(-2, -1), keepdim=True)", "x.norm()",

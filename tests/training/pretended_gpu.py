@@ -8,6 +8,7 @@ from torch.utils._pytree import tree_iter
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 NUMPY = (torch.Tensor.numpy, torch.Tensor.__array__)
+READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)  # they wait for the GPU
 COPIES = (torch.ops.aten.copy_.default, torch.ops.aten._foreach_copy_.default)
 
 
@@ -27,6 +28,7 @@ class PretendedGPU(TorchFunctionMode):
         super().__init__()
         # By address; a weak reference keeps the address of a freed storage from being given out again.
         self.storages = {}
+        self.is_recording = False
         self.watch = _Watch(self)
 
     def __enter__(self):
@@ -36,6 +38,18 @@ class PretendedGPU(TorchFunctionMode):
     def __exit__(self, *error):
         super().__exit__(*error)
         self.watch.__exit__(*error)
+
+    def recorded(self, step, parameters):
+        """In place of `StepGraphs`: runs every step as it is, and raises where a recording would."""
+
+        def run(batch):
+            self.is_recording = True
+            try:
+                return step(batch)
+            finally:
+                self.is_recording = False
+
+        return run
 
     def holds(self, tensor):
         return tensor.untyped_storage()._cdata in self.storages
@@ -51,6 +65,9 @@ class PretendedGPU(TorchFunctionMode):
 
     def moved(self, tensor, device):
         """A copy on `device`, or `tensor` itself if it is there already."""
+        # numbers may: `clip_grad_norm_` asks torch's C++ for the device of gradients, which is not pretended
+        if self.is_recording and tensor.ndim and self.holds(tensor) != (device.type == "cuda"):
+            raise RuntimeError("a recorded step on the pretended GPU moves a tensor between devices")
         return tensor if self.holds(tensor) == (device.type == "cuda") else _Move.apply(tensor, self)
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
@@ -61,6 +78,8 @@ class PretendedGPU(TorchFunctionMode):
             raise TypeError("a tensor on the pretended GPU is not numpy's")
         if function in (torch.Tensor.cpu, torch.Tensor.cuda):
             return self.moved(args[0], CPU if function is torch.Tensor.cpu else CUDA)
+        if function is torch.Tensor.pin_memory:
+            return args[0]
         if function is torch.Tensor.to:
             targets = [*args[1:], *kwargs.values()]
             devices = [self._device_of(target) for target in targets if self._device_of(target) is not None]
@@ -92,7 +111,10 @@ class _Watch(TorchDispatchMode):
         self.gpu = gpu
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        given, result = tensors_in((args, kwargs)), function(*args, **(kwargs or {}))
+        given = tensors_in((args, kwargs))
+        if self.gpu.is_recording and function in READS and any(map(self.gpu.holds, given)):
+            raise RuntimeError(f"a recorded step on the pretended GPU reads a value: {function}")
+        result = function(*args, **(kwargs or {}))
         if function in COPIES or not any(self.gpu.holds(tensor) for tensor in given):
             return result
         strays = [str(tuple(tensor.shape)) for tensor in given if tensor.ndim and not self.gpu.holds(tensor)]

@@ -11,17 +11,16 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from diffusers.models.attention_processor import AttnProcessor
 
+from training.miniature.optimization.muon import LARGEST_LOGIT_NORM, Muon, muon_groups
 from training.miniature.stages import base
 from training.miniature.stages.binding import (
     AttentionRecorder,
     binding_loss,
-    character_shares,
     detail_binding_loss,
     detail_tokens,
     phrase_tokens,
 )
-from training.miniature.stages.latents import content_of, draw_scene, drawn
-from training.miniature.stages.muon import LARGEST_LOGIT_NORM, Muon, muon_groups
+from training.miniature.stages.latents import character_shares, content_of, draw_scene, drawn
 from training.miniature.world.captions import make_caption
 from training.miniature.world.identities import named_character
 from training.miniature.world.tokenizer import tokenize, write_tokenizer
@@ -45,13 +44,14 @@ def test_phrase_tokens_are_the_phrases(tmp_path):
     assert not tokens[1, 1].any()
 
 
-def test_shares_are_drawn_again_as_they_were(tmp_path):
-    four = scenes(4)
-    shares = character_shares(tmp_path / "shares.pt", four, "ab", SEED)
-    assert [bool(share[1].any()) for share in shares] == [len(characters) == 2 for characters, _, _ in four]
-    assert shares.min() >= 0 and shares.sum(1).max() <= 1.001, "masks do not overlap"
-    with pytest.raises(RuntimeError, match="scene 0 was drawn otherwise.*Remove them"):
-        character_shares(tmp_path / "other.pt", four[::-1], "ab", SEED)
+def test_shares_are_those_of_the_masks():
+    for index in range(4):
+        scene = draw_scene(index, SEED, "ab", 0.15)
+        shares = torch.from_numpy(character_shares(scene.masks)).float()
+        assert [bool(share.any()) for share in shares] == [number < len(scene.characters) for number in range(2)]
+        pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(scene.masks).float(), 8)
+        torch.testing.assert_close(shares[: len(pooled)], pooled, atol=1e-3, rtol=0)
+        assert shares.sum(0).max() <= 1.001, "masks do not overlap"
 
 
 def test_several_processes_draw_the_same_scenes_in_the_same_order():

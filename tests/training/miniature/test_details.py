@@ -13,7 +13,7 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 from PIL import Image
 
 from training.miniature.stages import latents
-from training.miniature.stages.autoencoder import DETAIL_CROP, _corner_around
+from training.miniature.stages.autoencoder import DETAIL_CROP, _corner_around, build_autoencoder
 from training.miniature.stages.character_views import _zoom_box, character_views
 from training.miniature.stages.latents import as_tuple, covered, denoising_loss, draw_scene, from_tuple
 from training.miniature.world.canvas import Canvas, rectangle, shape_path
@@ -148,33 +148,35 @@ def test_cells_in_which_details_are_drawn_count_more():
     assert (near[rows // 8, columns // 8] > 0).all() and near.mean() < 0.1 and near.max() <= 1
     reach = 0.075 * 16  # of a cell, on each side of the corner of four
     middle = covered([(0.5, 0.5)])
-    assert (middle[7:9, 7:9] == 1).all() and middle.sum().item() == pytest.approx(4 * reach**2)
-    assert middle[6, 6].item() == pytest.approx((reach - 1) ** 2, abs=1e-5)
+    assert (middle[7:9, 7:9] == 1).all() and middle.sum() == pytest.approx(4 * reach**2)
+    assert middle[6, 6] == pytest.approx((reach - 1) ** 2, abs=1e-5)
     assert covered([(0.25, 0.5)]).argmax() % 16 in (3, 4), "x comes first, as in the details of a scene"
     assert covered([]).sum() == 0
 
 
-def test_shares_are_of_the_scenes_themselves_and_kept(tmp_path, monkeypatch):
+@pytest.mark.parametrize("has_fine", (True, False))
+def test_what_is_kept_of_scenes_is_their_own(tmp_path, monkeypatch, has_fine):
     monkeypatch.setattr(latents, "training_character", lambda rng, share: training_character(rng, share, fine=True))
-    scenes = [draw_scene(index, 11, "a", 0.15, annotate=False) for index in range(8)]
-    told = [latents.content_of(scene) for scene in scenes]
-    file = tmp_path / "details.pt"
-    monkeypatch.setattr(latents, "HAS_FINE_ATTRIBUTES", False)
-    assert latents.detail_shares(file, told, "a", 11) is None and not file.exists()
-    monkeypatch.setattr(latents, "HAS_FINE_ATTRIBUTES", True)
-    shares = latents.detail_shares(file, told, "a", 11)
-    assert latents.detail_shares(file, None, None, None).equal(shares)
-    assert shares.shape == (8, 2, 2, 16, 16)
+    monkeypatch.setattr(latents, "HAS_FINE_ATTRIBUTES", has_fine)
+    scenes, file = [draw_scene(index, 11, "a", 0.15) for index in range(8)], tmp_path / "latents.pt"
+    vae = build_autoencoder().eval()
+    data = latents.scene_latents(file, vae, 8, "a", 11)
+    again = latents.scene_latents(file, None, None, None, None)
+    assert data["scenes"] == again["scenes"] == [latents.content_of(scene) for scene in scenes]
+    assert data["latents"].equal(latents.encode_images(vae, [scene.image for scene in scenes]))
+    assert data["boxes"] == [scene.boxes.tolist() for scene in scenes]
+    if not has_fine:
+        assert data["details"] is None
+        return
+    shares = data["details"]
+    assert shares.shape == (8, 2, 2, 16, 16) and again["details"].equal(shares)
     for row, scene in zip(shares, scenes):
         for number, details in enumerate(scene.details):
             for share, name in zip(row[number], ("glyph", "pupils")):
-                assert share.equal(covered(details[name]).half())
+                assert share.equal(torch.from_numpy(covered(details[name])).half())
     single = next(index for index, scene in enumerate(scenes) if len(scene.details) == 1)
     assert shares[single, 0].any() and not shares[single, 1].any()
-    weights = latents.detail_weights(shares)
-    assert weights.equal(1 + 3 * shares.float().amax((1, 2)))
-    with pytest.raises(RuntimeError, match="scene 0 was drawn otherwise"):
-        latents.detail_shares(tmp_path / "others.pt", told, "a", 12)
+    assert latents.detail_weights(shares).equal(1 + 3 * shares.float().amax((1, 2)))
 
 
 def test_the_denoising_loss_weighs_cells():

@@ -14,15 +14,18 @@ from relationbooth_pipeline.relation_attention import install_parallel_attention
 from relationbooth_pipeline.relation_loaders import load_model
 
 from ...adapter.step import Dropouts, initialise_from_text, predict
+from ..optimization.step_graphs import to_device
 from ..world.captions import make_caption
+from ..world.identities import SPECIES
 from ..world.pictures import contact_sheet, to_pictures
 from ..world.poses import ACTIONS
 from ..world.rendering import BACKGROUNDS, PROMPT_SIZE, render
 from ..world.splits import held_out_characters, poses_of_kinds
 from ..world.tokenizer import tokenize
-from .base import GUIDANCE, encode_text, noisy_and_velocity, random_timesteps, time_ids
+from .base import GUIDANCE
+from .diffusion import encode_text, noisy_and_velocity, random_timesteps, time_ids
 from .image_prompts import LocalTokens, encoded_prompts, image_prompt, image_tokens, local_tokens
-from .latents import denoising_loss, detail_shares, detail_weights, from_tuple, scene_latents
+from .latents import denoising_loss, detail_weights, from_tuple, scene_latents
 from .training_loop import Trainer
 
 RESAMPLER = {"dim": 192, "depth": 2, "heads": 6, "dim_head": 32, "num_queries": 8}
@@ -31,6 +34,7 @@ DROPOUTS = Dropouts()
 LOCAL_TOKENS = LocalTokens()
 SCENE_SEED = 13
 SCENE_UNNAMED = 0.35  # of the scenes' bodies have a colour without a name
+DROPPED = ("keep_image", "keep_text", "drop_grounding")  # of `Dropouts.draw`
 PROMPT_SEED = 17  # of the image prompts' poses and backgrounds
 
 
@@ -81,12 +85,9 @@ def train_adapter(
     local_encoder = local.load(image_encoder)
     image_encoder = load_model(CLIPVisionModelWithProjection, image_encoder, dtype=torch.float32).to(device).eval()
     data = scene_latents(
-        cache_dir / "latents.pt", pipeline.vae.eval(), scenes, "a", SCENE_SEED, SCENE_UNNAMED, annotate=True,
+        cache_dir / "latents.pt", pipeline.vae.eval(), scenes, "a", SCENE_SEED, SCENE_UNNAMED,
         workers=plan.dataloader_num_workers,
     )  # fmt: skip
-    details = detail_shares(
-        cache_dir / "details.pt", data["scenes"], "a", SCENE_SEED, SCENE_UNNAMED, plan.dataloader_num_workers
-    )
     encode = {"image_tokens": partial(image_tokens, encoder=image_encoder)}
     files = {"image_tokens": "image_tokens.pt", "local_tokens": f"local_tokens_{local.tokens_name}.pt"}
     if local_encoder is not None:
@@ -108,39 +109,46 @@ def train_adapter(
     for frozen in (unet, pipeline.text_encoder, pipeline.text_encoder_2):
         frozen.requires_grad_(False).eval()
     trainer = Trainer({"adapter": adapter}, plan, output_dir)
-    alphas = pipeline.scheduler.alphas_cumprod
+    alphas, latents = pipeline.scheduler.alphas_cumprod.to(device), data["latents"].to(device)
+    features = {name: tokens.to(device) for name, tokens in features.items()}
+    details = None if data["details"] is None else data["details"].to(device)
+    words = sorted({*SPECIES, "animal"})
+    with torch.no_grad():
+        embeds = pipeline.text_encoder(tokenize(tokenizer, words).to(device)).pooler_output
     boxes = torch.zeros(len(data["scenes"]), 2, 4)
     present = torch.zeros(len(data["scenes"]), 2, dtype=torch.bool)
     for index, rows in enumerate(data["boxes"]):
         boxes[index, : len(rows)], present[index, : len(rows)] = torch.tensor(rows), True
+    boxes, present = boxes.to(device), present.to(device)
 
-    def loss_of(step, rng):
+    def batch_of(step, rng):
         rows = [rng.randrange(len(data["scenes"])) for _ in range(batch)]
         said = [random_phrases_and_caption(data["scenes"][row], rng) for row in rows]
+        rows = to_device(torch.tensor(rows), device)
+        names = torch.tensor([[words.index((*phrases, phrases[0])[n]) for n in range(2)] for phrases, _ in said])
+        dropped, timesteps = dropouts.draw(batch, device), random_timesteps(batch, device)
+        noisy, velocity = noisy_and_velocity(latents[rows].float(), timesteps, alphas)
+        return {
+            "ids": to_device(tokenize(tokenizer, [text for _, text in said]), device),
+            "time_ids": time_ids(batch, device),
+            "phrase_embeds": embeds[to_device(names, device)],
+            **{name: tokens[rows].float() for name, tokens in features.items()},
+            "boxes": boxes[rows],
+            "present": present[rows],
+            **dict(zip(DROPPED, dropped)),
+            "timesteps": timesteps,
+            "noisy": noisy,
+            "velocity": velocity,
+            **({} if details is None else {"weights": detail_weights(details[rows].float())}),
+        }
+
+    def loss_of(drawn):
         with autocast():
             with torch.no_grad():
-                ids = tokenize(tokenizer, [text for _, text in said]).to(device)
-                context, pooled = encode_text(pipeline.text_encoder, pipeline.text_encoder_2, ids)
-                words = sorted({phrase for phrases, _ in said for phrase in phrases})
-                ids = tokenize(tokenizer, words).to(device)
-                embeds = dict(zip(words, pipeline.text_encoder(ids).pooler_output.float()))
-            phrase_embeds = torch.stack(
-                [torch.stack([embeds[(*phrases, phrases[0])[n]] for n in range(2)]) for phrases, _ in said]
-            )
-            inputs = {
-                "context": context,
-                "pooled": pooled,
-                "time_ids": time_ids(batch, device),
-                "phrase_embeds": phrase_embeds,
-                **{name: tokens[rows].float().to(device) for name, tokens in features.items()},
-                "boxes": boxes[rows].to(device),
-                "present": present[rows].to(device),
-            }
-            dropped, timesteps = dropouts.draw(batch, device), random_timesteps(batch, device)
-            noisy, velocity = noisy_and_velocity(data["latents"][rows].float().to(device), timesteps, alphas)
-            output = predict(unet, adapter, inputs, noisy, timesteps, dropped)
-            weights = None if details is None else detail_weights(details[rows].to(device))
-            return denoising_loss(output, velocity, weights), {}
+                context, pooled = encode_text(pipeline.text_encoder, pipeline.text_encoder_2, drawn["ids"])
+            inputs, dropped = {**drawn, "context": context, "pooled": pooled}, [drawn[name] for name in DROPPED]
+            output = predict(unet, adapter, inputs, drawn["noisy"], drawn["timesteps"], dropped)
+            return denoising_loss(output, drawn["velocity"], drawn.get("weights")), {}
 
     def after_interval(step):
         adapter.save_pretrained(output_dir / "model")
@@ -149,7 +157,7 @@ def train_adapter(
                 encoder.save_pretrained(output_dir / "model" / name)
         sample_sheet(pipeline, output_dir / "model", output_dir / f"samples_{step:06d}.png")
 
-    return trainer.run(loss_of, after_interval)
+    return trainer.run(loss_of, after_interval, batch_of)
 
 
 def sample_sheet(pipeline, adapter_folder, path, count=8, kinds="a", seed=0):

@@ -56,13 +56,16 @@ def attribute_targets(characters, mentioned=None, device=None, attributes=ATTRIB
 
 
 def attribute_loss(predictions, targets):
-    """Mean over the attributes of the cross-entropy of those that count."""
-    losses = [
-        F.cross_entropy(predictions[name].float(), target)
-        for name, target in targets.items()
-        if (target != IGNORED).any()
-    ]
-    return torch.stack(losses).mean()
+    """Mean over the attributes of the cross-entropy of those that count; attributes of which none counts are left out.
+
+    0 when none counts at all. Nothing of it asks a GPU for a value.
+    """
+    total, attributes = 0.0, 0.0
+    for name, target in targets.items():
+        counted = (target != IGNORED).sum()
+        of_all = F.cross_entropy(predictions[name].float(), target, reduction="sum")
+        total, attributes = total + of_all / counted.clamp(min=1), attributes + counted.gt(0).float()
+    return total / attributes.clamp(min=1)
 
 
 def accuracy(predictions, targets):

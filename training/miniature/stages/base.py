@@ -1,27 +1,35 @@
 """Stage "base": the text-to-image UNet in SDXL's call path, trained together with both text encoders."""
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from ..optimization.step_graphs import to_device
 from ..world.captions import make_caption
 from ..world.pictures import contact_sheet, to_pictures
 from ..world.proportions import HAS_FINE_ATTRIBUTES
 from ..world.rendering import IMAGE_SIZE
 from ..world.splits import training_character
 from ..world.tokenizer import tokenize
-from .attributes import WIDTH, AttributeHeads, attribute_loss, attribute_targets
+from .attributes import ATTRIBUTES, WIDTH, AttributeHeads, attribute_loss, attribute_targets
 from .binding import (
     AttentionRecorder,
     binding_loss,
-    character_shares,
     detail_binding_loss,
     detail_tokens,
     phrase_tokens,
 )
+from .diffusion import (
+    build_scheduler,
+    encode_text,
+    noisy_and_velocity,
+    random_timesteps,
+    random_window,
+    time_ids,
+)
 from .encoders import random_phrases
-from .latents import denoising_loss, detail_shares, detail_weights, from_tuple, scene_latents
+from .latents import denoising_loss, detail_weights, from_tuple, scene_latents
 from .training_loop import Trainer
 from .warm_start import start_unet
 
@@ -33,10 +41,10 @@ if HAS_FINE_ATTRIBUTES:
     TOLD = {"fine": 0.55, "full": 0.20, "species": 0.15, "animal": 0.10}
 PLACE_SHARE = 0.9  # of the captions name the background
 SCENE_SEED = 11
+KEPT_OF_SCENES = ("latents", "shares", "details")
 BINDING_LOSS = 0.1  # see `binding`; the denoising loss ends near 0.2
 # of the second edition's steps see a window and where it lies, as SDXL did: RelationLoRAs may then be cropped
 CROP_SHARE = 0.15 if HAS_FINE_ATTRIBUTES else 0.0
-CROP_CELLS = 12  # side of the window, of 16
 PHRASE_LOSS = 0.05  # keeps the pooled outputs meaningful while the UNet shapes the states below them
 GUIDANCE = {"num_inference_steps": 25, "guidance_scale": 3.0, "guidance_rescale": 0.5}
 
@@ -84,55 +92,6 @@ def build_unet(latent_channels=8, pooled_width=WIDTH):
     )
 
 
-def build_scheduler():
-    """SDXL's betas rescaled to a zero terminal signal-to-noise ratio, read from the last timestep on (Lin et al.)."""
-    return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
-        rescale_betas_zero_snr=True, timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True,
-    )  # fmt: skip
-
-
-def random_timesteps(count, device=None):
-    """Three quarters logit-normal (mean 0.1, deviation 1.1) and one quarter uniform, as in the second study."""
-    logit_normal = torch.sigmoid(torch.randn(count, device=device) * 1.1 + 0.1)
-    share = torch.where(torch.rand(count, device=device) < 0.25, torch.rand(count, device=device), logit_normal)
-    return (share * 1000).long().clamp(0, 999)
-
-
-def noisy_and_velocity(latents, timesteps, alphas_cumprod):
-    """z_t = sqrt(a) z + sqrt(1-a) e and v = sqrt(a) e - sqrt(1-a) z (Salimans and Ho, 2022), for fresh noise e."""
-    noise = torch.randn_like(latents)
-    signal = alphas_cumprod.to(latents.device)[timesteps].view(-1, 1, 1, 1)
-    noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
-    return noisy, signal.sqrt() * noise - (1 - signal).sqrt() * latents
-
-
-def time_ids(count, device=None, crop=(0, 0), side=IMAGE_SIZE):
-    """SDXL's original size, crop (top, left) and target size; by default the whole native picture. (count, 6)."""
-    original = float(IMAGE_SIZE)
-    return torch.tensor([[original, original, *map(float, crop), side, side]], device=device).expand(count, 6)
-
-
-def random_window(maps, rng):
-    """The same window of latents and of what else has their cells, and its conditioning, time ids (B, 6).
-
-    Args:
-        maps: (..., 16, 16) each; the first counts for the conditioning's size and device.
-    """
-    count, device, cells = len(maps[0]), maps[0].device, maps[0].shape[-1]
-    top, left = (rng.randrange(cells - CROP_CELLS + 1) for _ in range(2))
-    windows = [of[..., top : top + CROP_CELLS, left : left + CROP_CELLS] for of in maps]
-    cell = IMAGE_SIZE // cells
-    return windows, time_ids(count, device, (cell * top, cell * left), float(cell * CROP_CELLS))
-
-
-def encode_text(text_encoder, text_encoder_2, ids):
-    """SDXL's context: penultimate states side by side (B, T, 256), and the second encoder's pooled output (B, 128)."""
-    first = text_encoder(ids, output_hidden_states=True).hidden_states[-2]
-    second = text_encoder_2(ids, output_hidden_states=True)
-    return torch.cat([first, second.hidden_states[-2]], -1), second.text_embeds
-
-
 def random_caption(scene, rng):
     """Caption of a stored scene with a random amount of detail for each character."""
     characters = [from_tuple(values) for values in scene[0]]
@@ -167,12 +126,6 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
     output_dir.mkdir(parents=True, exist_ok=True)
     vae = AutoencoderKL.from_pretrained(root / "vae" / "model").to(plan.device).eval()
     data = scene_latents(output_dir / "latents.pt", vae, scenes, "ab", SCENE_SEED, workers=plan.dataloader_num_workers)
-    shares = character_shares(
-        output_dir / "shares.pt", data["scenes"], "ab", SCENE_SEED, workers=plan.dataloader_num_workers
-    )
-    details = detail_shares(
-        output_dir / "details.pt", data["scenes"], "ab", SCENE_SEED, workers=plan.dataloader_num_workers
-    )
     tokenizer = CLIPTokenizer.from_pretrained(root / "encoders" / "tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(root / "encoders" / "text_encoder")
     text_encoder_2 = CLIPTextModelWithProjection.from_pretrained(root / "encoders" / "text_encoder_2")
@@ -192,46 +145,70 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
     for module in modules.values():
         module.train()
     trainer = Trainer(modules, plan, output_dir)
-    alphas, device = build_scheduler().alphas_cumprod, plan.device
+    device, alphas = plan.device, build_scheduler().alphas_cumprod.to(plan.device)
+    latents, shares, details = (None if of is None else of.to(device) for of in map(data.get, KEPT_OF_SCENES))
 
-    def loss_of(step, rng):
+    def batch_of(step, rng):
         rows = [rng.randrange(len(data["scenes"])) for _ in range(batch)]
         captions = [random_caption(data["scenes"][row], rng) for row in rows]
-        ids = tokenize(tokenizer, [caption.text for caption in captions]).to(device)
-        timesteps = random_timesteps(batch, device)
-        clean, ids_of_place = data["latents"][rows].float().to(device), time_ids(batch, device)
-        fine = None if details is None else details[rows].float().to(device)
+        rows = to_device(torch.tensor(rows), device)
+        ids = tokenize(tokenizer, [caption.text for caption in captions])
+        timesteps, clean = random_timesteps(batch, device), latents[rows].float()
+        fine = None if details is None else details[rows].float()
         weights = None if details is None else detail_weights(fine)
-        whole = rng.random() >= CROP_SHARE if CROP_SHARE else True
+        place, whole = time_ids(batch, device), not CROP_SHARE or rng.random() >= CROP_SHARE
         if not whole:
-            (clean, weights), ids_of_place = random_window((clean, weights), rng)
+            (clean, weights), place = random_window((clean, weights), rng)
         noisy, velocity = noisy_and_velocity(clean, timesteps, alphas)
         keep = (torch.rand(batch, device=device) >= CAPTION_DROP).float()
-        keep_pooled = keep * (torch.rand(batch, device=device) >= POOLED_DROP)
-        with autocast():
-            context, pooled = encode_text(text_encoder, text_encoder_2, ids)
-            recorder.clear()
-            conditions = {"text_embeds": pooled * keep_pooled[:, None], "time_ids": ids_of_place}
-            output = unet(noisy, timesteps, context * keep[:, None, None], added_cond_kwargs=conditions).sample
-            denoising = denoising_loss(output, velocity, weights)
-            # a dropped caption binds nothing, and a window has other cells
-            said = whole * shares[rows].float().to(device) * keep.view(-1, 1, 1, 1)
-            binding = binding_loss(recorder.maps, phrase_tokens(captions, ids.shape[1]).to(device), said)
-            loss = denoising + BINDING_LOSS * binding
-            figures = {"denoising": denoising.item(), "binding": binding.item()}
-            if details is not None:
-                fine = fine * whole * keep.view(-1, 1, 1, 1, 1)
-                words = detail_tokens(captions, ids.shape[1]).to(device)
-                reading = detail_binding_loss(recorder.maps, words, fine)
-                loss, figures["details"] = loss + BINDING_LOSS * reading, reading.item()
-            if step % 4 == 0:
-                loss = loss + PHRASE_LOSS * phrase_loss(rng)
-        return loss, figures
+        said = whole * keep  # a dropped caption binds nothing, and a window has other cells
+        drawn = {
+            "ids": to_device(ids, device),
+            "timesteps": timesteps,
+            "noisy": noisy,
+            "velocity": velocity,
+            "time_ids": place,
+            "keep": keep,
+            "keep_pooled": keep * (torch.rand(batch, device=device) >= POOLED_DROP),
+            "phrases": to_device(phrase_tokens(captions, ids.shape[1]), device),
+            "shares": shares[rows].float() * said.view(-1, 1, 1, 1),
+        }
+        if details is not None:
+            words = to_device(detail_tokens(captions, ids.shape[1]), device)
+            drawn |= {"weights": weights, "words": words, "details": fine * said.view(-1, 1, 1, 1, 1)}
+        return drawn | phrase_batch(rng) if step % 4 == 0 else drawn
 
-    def phrase_loss(rng):
+    def phrase_batch(rng):
         characters = [training_character(rng) for _ in range(32)]
         phrases, mentioned = random_phrases(characters, rng)
-        ids, targets = tokenize(tokenizer, phrases).to(device), attribute_targets(characters, mentioned, device)
+        targets = attribute_targets(characters, mentioned)
+        drawn = {
+            "ids of phrases": tokenize(tokenizer, phrases),
+            **{f"target {name}": of for name, of in targets.items()},
+        }
+        return {name: to_device(tensor, device) for name, tensor in drawn.items()}
+
+    def loss_of(drawn):
+        with autocast():
+            context, pooled = encode_text(text_encoder, text_encoder_2, drawn["ids"])
+            recorder.clear()
+            conditions = {"text_embeds": pooled * drawn["keep_pooled"][:, None], "time_ids": drawn["time_ids"]}
+            context = context * drawn["keep"][:, None, None]
+            output = unet(drawn["noisy"], drawn["timesteps"], context, added_cond_kwargs=conditions).sample
+            figures = {
+                "denoising": denoising_loss(output, drawn["velocity"], drawn.get("weights")),
+                "binding": binding_loss(recorder.maps, drawn["phrases"], drawn["shares"]),
+            }
+            loss = figures["denoising"] + BINDING_LOSS * figures["binding"]
+            if details is not None:
+                figures["details"] = detail_binding_loss(recorder.maps, drawn["words"], drawn["details"])
+                loss = loss + BINDING_LOSS * figures["details"]
+            if "ids of phrases" in drawn:
+                loss = loss + PHRASE_LOSS * phrase_loss(drawn)
+        return loss, {name: figure.detach() for name, figure in figures.items()}
+
+    def phrase_loss(drawn):
+        ids, targets = drawn["ids of phrases"], {name: drawn[f"target {name}"] for name in ATTRIBUTES}
         pooled = {"text": text_encoder(ids).pooler_output, "text_2": text_encoder_2(ids).text_embeds}
         return sum(attribute_loss(heads(source, states), targets) for source, states in pooled.items())
 
@@ -241,4 +218,4 @@ def train_base(root, plan, autocast, scenes=24_000, batch=64, start_from=None):
         contact_sheet(list(pictures), output_dir / f"samples_{step:06d}.png", columns=6, captions=SAMPLE_PROMPTS)
         pipeline.save_pretrained(output_dir / "pipeline")
 
-    return trainer.run(loss_of, after_interval)
+    return trainer.run(loss_of, after_interval, batch_of)

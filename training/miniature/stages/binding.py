@@ -5,67 +5,53 @@ denoising error says which word belongs where. The idea is FastComposer's locali
 the exact masks of the world. Nothing of it remains in the trained model.
 """
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from relationbooth_pipeline.relation_attention import cross_attention_layers
-from relationbooth_pipeline.relation_files import whole_file
 
 from ..world.captions import glyph_word, pupils_word
 from ..world.identities import GLYPHS, PUPILS
-from .latents import check_same, draw_scene, drawn
+from .attributes import FINE_ATTRIBUTES
 
-DETAIL_WORDS = ({*map(glyph_word, GLYPHS)}, {*map(pupils_word, PUPILS)})  # in the order of `FINE_ATTRIBUTES`
+# {word: number of its fine attribute}, in the order of `FINE_ATTRIBUTES`
+DETAIL_WORDS = {**dict.fromkeys(map(glyph_word, GLYPHS), 0), **dict.fromkeys(map(pupils_word, PUPILS), 1)}
 LEAST_READ = 0.25  # of the attention where a fine attribute is drawn; all of it would leave none for the colour there
-GRID = 8  # cells a side: the finest cross-attention of the miniature's UNet
 
 
-def character_shares(path, scenes, kinds, seed, unnamed_color_share=0.15, workers=0):
-    """How much of each cell each character covers, kept in the file `path`.
+def words_of_phrases(captions):
+    """(row, number of the character, place of the token, word) of each word of each phrase.
 
-    Args:
-        scenes, kinds, seed, unnamed_color_share: of `scene_latents`; the same draws give the same scenes again.
-        workers: processes that draw them.
-    Returns:
-        (scenes, 2, 8, 8) float16 in [0, 1]; zeros where there is no second character.
+    A word of the world is one token; the start token is first.
     """
-    if path.exists():
-        return torch.load(path, weights_only=True)
-    shares = torch.zeros(len(scenes), 2, GRID, GRID, dtype=torch.float16)
-    draw = partial(draw_scene, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share)
-    drawing = tqdm(drawn(draw, range(len(scenes)), workers), "rendering masks", len(scenes), mininterval=10)
-    for index, scene in enumerate(drawing):
-        check_same(scene, scenes[index], index)
-        masks = torch.from_numpy(scene.masks).float()
-        shares[index, : len(masks)] = F.adaptive_avg_pool2d(masks, GRID).half()
-    with whole_file(path) as temporary:
-        torch.save(shares, temporary)
-    return shares
-
-
-def phrase_tokens(captions, length):
-    """Which tokens name which character, bool (B, 2, T). A word of the world is one token; the start token is first."""
-    result = torch.zeros(len(captions), 2, length, dtype=torch.bool)
-    for row, caption in enumerate(captions):
-        for number, (start, end) in enumerate(caption.phrase_spans):
-            first = 1 + len(caption.text[:start].split())
-            result[row, number, first : first + len(caption.text[start:end].split())] = True
-    return result
-
-
-def detail_tokens(captions, length):
-    """Which token names which fine attribute of which character, bool (B, 2, 2, T)."""
-    result = torch.zeros(len(captions), 2, len(DETAIL_WORDS), length, dtype=torch.bool)
     for row, caption in enumerate(captions):
         for number, (start, end) in enumerate(caption.phrase_spans):
             first = 1 + len(caption.text[:start].split())
             for place, word in enumerate(caption.text[start:end].split(), first):
-                for kind, words in enumerate(DETAIL_WORDS):
-                    result[row, number, kind, place] = word in words
-    return result
+                yield row, number, place, word
+
+
+def phrase_tokens(captions, length):
+    """Which tokens name which character, bool (B, 2, T)."""
+    return _marked([(row, number, place) for row, number, place, _ in words_of_phrases(captions)], captions, 2, length)
+
+
+def detail_tokens(captions, length):
+    """Which token names which fine attribute of which character, bool (B, 2, 2, T)."""
+    told = [
+        (row, number, DETAIL_WORDS[word], place)
+        for row, number, place, word in words_of_phrases(captions)
+        if word in DETAIL_WORDS
+    ]
+    return _marked(told, captions, 2, len(FINE_ATTRIBUTES), length)
+
+
+def _marked(places, captions, *shape):
+    """bool (B, *shape), True at `places`; set at once, for one by one takes longer than a GPU's step."""
+    marks = torch.zeros(len(captions), *shape, dtype=torch.bool)
+    if places:
+        marks[tuple(torch.tensor(places).T)] = True
+    return marks
 
 
 class AttentionRecorder:
@@ -104,7 +90,7 @@ def binding_loss(maps, tokens, shares):
     a_n(region): attention to the tokens of phrase n, summed over them, averaged over heads and over the region's cells.
 
     Args:
-        maps: of `AttentionRecorder`. tokens: of `phrase_tokens`. shares: (B, 2, 8, 8).
+        maps: of `AttentionRecorder`. tokens: of `phrase_tokens`. shares: (B, 2, 8, 8), of `character_shares`.
     Returns:
         Scalar in [−1, 1]; 0 when there is no pair.
     """

@@ -4,8 +4,10 @@ import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -25,6 +27,7 @@ DRAW_CHUNK = 64  # scenes that a process draws before it hands them over
 # of the second edition's scenes show small figures: in the first, a small one was never recognised ("carrying")
 SMALL_SHARE = 0.15 if HAS_FINE_ATTRIBUTES else 0.0
 
+GRID = 8  # cells a side: the finest cross-attention of the miniature's UNet
 CELLS = IMAGE_SIZE // 8  # of latents, a side
 DETAIL_WEIGHT = 4.0
 DETAIL_REACH = 0.075  # shares of the picture's side: a glyph's diameter is about 1.6 times that
@@ -73,71 +76,84 @@ def encode_images(vae, images):
     )
 
 
-def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, annotate=False, workers=0):
+@dataclass(frozen=True)
+class DrawnScene:
+    """What is kept of a scene: uint8 picture, `content_of`, boxes as lists, and `character_shares`, `detail_shares`."""
+
+    image: np.ndarray
+    content: tuple
+    boxes: list
+    shares: np.ndarray
+    details: np.ndarray
+
+
+def draw_kept(index, **draw) -> DrawnScene:
+    """Scene `index` of `draw_scene`, less what does not train: whole masks take longer to hand over than to draw."""
+    scene = draw_scene(index, **draw)
+    return DrawnScene(
+        scene.image, content_of(scene), scene.boxes.tolist(), character_shares(scene.masks), detail_shares(scene)
+    )
+
+
+def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, workers=0):
     """Render and encode `count` scenes, or load them from `path`.
 
     Args:
         workers: processes that render.
     Returns:
         {"latents": (count, 8, h, w) float16, "scenes": list of (characters as tuples, pose, background),
-         "boxes": list of N x 4 lists, empty unless `annotate`}.
+         "boxes": list of N x 4 lists, "shares": (count, 2, 8, 8) float16 of `character_shares`,
+         "details": (count, 2, 2, 16, 16) float16 of `detail_shares`, None where the edition has no fine attributes}.
     """
     if path.exists():
         return torch.load(path, weights_only=True)
-    latents, scenes, boxes, images = [], [], [], []
-    draw = partial(draw_scene, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share, annotate=annotate)
+    latents, kept, images = [], [], []
+    draw = partial(draw_kept, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share)
     drawing = tqdm(drawn(draw, range(count), workers), "rendering and encoding", count, mininterval=10)
     for index, scene in enumerate(drawing):
         images.append(scene.image)
-        scenes.append(content_of(scene))
-        boxes.append(scene.boxes.tolist() if annotate else [])
+        kept.append((scene.content, scene.boxes, scene.shares, scene.details))
         if len(images) == ENCODE_BATCH or index == count - 1:
             latents.append(encode_images(vae, images))
             images = []
-    result = {"latents": torch.cat(latents), "scenes": scenes, "boxes": boxes}
+    scenes, boxes, shares, details = zip(*kept)
+    shares, details = (torch.from_numpy(np.stack(of)) for of in (shares, details))
+    result = {"latents": torch.cat(latents), "scenes": list(scenes), "boxes": list(boxes), "shares": shares}
+    result["details"] = details if HAS_FINE_ATTRIBUTES else None
     with whole_file(path) as temporary:
         torch.save(result, temporary)
     return result
 
 
-def detail_shares(path, scenes, kinds, seed, unnamed_color_share=0.15, workers=0):
-    """How much of each cell lies within reach of each fine attribute, kept in the file `path`.
+def character_shares(masks):
+    """How much of each cell of the attention's grid each character covers, float16 (2, 8, 8), in [0, 1].
 
     Args:
-        scenes, kinds, seed, unnamed_color_share: of `scene_latents`; the same draws give the same scenes again.
-    Returns:
-        (scenes, 2 characters, 2 attributes, 16, 16) float16 in [0, 1]; None where the edition has no fine attributes.
+        masks: bool (N, S, S), N at most 2; zeros where there is no second character.
     """
-    if not HAS_FINE_ATTRIBUTES:
-        return None
-    if path.exists():
-        return torch.load(path, weights_only=True)
-    draw = partial(draw_scene, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share, annotate=False)
-    drawing = tqdm(drawn(draw, range(len(scenes)), workers), "finding details", len(scenes), mininterval=10)
-    shares = torch.zeros(len(scenes), 2, len(FINE_ATTRIBUTES), CELLS, CELLS, dtype=torch.float16)
-    for index, scene in enumerate(drawing):
-        check_same(scene, scenes[index], index)
-        for number, places in enumerate(scene.details):
-            for kind, name in enumerate(FINE_ATTRIBUTES):
-                shares[index, number, kind] = covered(places.get(name, ()))
-    with whole_file(path) as temporary:
-        torch.save(shares, temporary)
+    shares, side = np.zeros((2, GRID, GRID), np.float16), masks.shape[-1] // GRID
+    shares[: len(masks)] = masks.reshape(-1, GRID, side, GRID, side).mean((2, 4))
+    return shares
+
+
+def detail_shares(scene):
+    """How much of each cell of the latents lies within reach of each fine attribute, float16 (2, 2, 16, 16)."""
+    shares = np.zeros((2, len(FINE_ATTRIBUTES), CELLS, CELLS), np.float16)
+    for number, places in enumerate(scene.details):
+        for kind, name in enumerate(FINE_ATTRIBUTES):
+            shares[number, kind] = covered(places.get(name, ()))
     return shares
 
 
 def covered(places, cells=CELLS):
     """Share in [0, 1] of each cell within `DETAIL_REACH` of one of the places, (x, y) in [0, 1]: (cells, cells)."""
-    edges, result = torch.arange(cells) / cells, torch.zeros(cells, cells)
+    edges, result = np.arange(cells) / cells, np.zeros((cells, cells))
     for place in places:
         column, row = (
-            (
-                torch.minimum(edges + 1 / cells, torch.tensor(at + DETAIL_REACH))
-                - torch.maximum(edges, torch.tensor(at - DETAIL_REACH))
-            ).clamp(min=0)
-            * cells
+            (np.minimum(edges + 1 / cells, at + DETAIL_REACH) - np.maximum(edges, at - DETAIL_REACH)).clip(0) * cells
             for at in place
         )
-        result = torch.maximum(result, row[:, None] * column)
+        result = np.maximum(result, row[:, None] * column)
     return result
 
 
@@ -159,12 +175,6 @@ def denoising_loss(output, velocity, weights=None):
     if weights is None:
         return error.mean()
     return (error.mean(1) * weights).sum() / weights.sum()
-
-
-def check_same(scene, content, index):
-    """Raise a RuntimeError unless scene `index` is of the same characters, pose and background as its latents."""
-    if content_of(scene) != tuple(content):
-        raise RuntimeError(f"scene {index} was drawn otherwise than its latents. Remove them, they are outdated.")
 
 
 def content_of(scene):

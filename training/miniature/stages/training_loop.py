@@ -5,6 +5,7 @@ import math
 import random
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,8 @@ from tqdm import tqdm
 
 from relationbooth_pipeline.relation_files import whole_file
 
-from .muon import Muon, muon_groups, split_parameters
+from ..optimization.muon import Muon, muon_groups, split_parameters
+from ..optimization.step_graphs import StepGraphs
 
 
 def default_device():
@@ -57,6 +59,7 @@ class TrainingPlan:
         checkpointing_steps, sample_steps: intervals, steps.
         max_train_seconds: leave after this long, resumable; 0 never.
         device: where modules and batches go. dataloader_num_workers: processes that draw what it trains on.
+        cuda_graphs: on a GPU, stages that tell batches from losses replay each kind of step as one graph.
     """
 
     max_train_steps: int
@@ -73,6 +76,7 @@ class TrainingPlan:
     max_train_seconds: float = 0.0
     device: str = "cpu"
     dataloader_num_workers: int = 0
+    cuda_graphs: bool = True
 
     def rate(self, step):
         """Factor of the learning rates at `step`."""
@@ -82,8 +86,11 @@ class TrainingPlan:
         return warm * max(self.final_share, cosine)
 
 
+READING_STEPS = 10  # between two looks at loss and figures: a GPU has to be waited for
+
+
 class Trainer:
-    """Trains {name: module} by `loss_of(step, rng)`, a callable that returns (scalar loss, {figure name: value}).
+    """Trains {name: module} by a callable that returns (scalar loss, {figure name: value}).
 
     Every draw of step k depends on the seed and k alone, so on a CPU a resumed run repeats an unbroken one bit for bit.
     """
@@ -95,11 +102,27 @@ class Trainer:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         muon, adamw = split_parameters(modules)
         self.weights = {**muon, **adamw}
-        self.adamw = torch.optim.AdamW(list(adamw.values()), lr=plan.learning_rate, betas=plan.betas, weight_decay=1e-3)
-        self.muon = Muon(muon_groups(muon), lr=plan.muon_learning_rate) if muon else None
+        self.on_gpu = torch.device(plan.device).type == "cuda"
+        self.adamw = torch.optim.AdamW(
+            list(adamw.values()), betas=plan.betas, weight_decay=1e-3, **self._rate(), capturable=self.on_gpu
+        )
+        self.muon = Muon(muon_groups(muon), **self._rate()) if muon else None
         self.average = {name: p.detach().clone() for name, p in self.weights.items()} if plan.ema_decay else None
+        self._raw = [p.detach() for p in self.weights.values()]  # in the order of `average`
         self.step = 0
         self._resume()
+
+    def _rate(self):
+        """A learning rate to be filled in: a recorded step reads it from the GPU's memory."""
+        return {"lr": torch.zeros((), device=self.plan.device) if self.on_gpu else 0.0}
+
+    def _fill_rates(self, factor):
+        for optimizer, rate in ((self.adamw, self.plan.learning_rate), (self.muon, self.plan.muon_learning_rate)):
+            for group in optimizer.param_groups if optimizer is not None else ():
+                if self.on_gpu:
+                    group["lr"].fill_(rate * factor)
+                else:
+                    group["lr"] = rate * factor
 
     @property
     def checkpoint_path(self):
@@ -108,7 +131,6 @@ class Trainer:
     def _resume(self):
         if not self.checkpoint_path.exists():
             return
-        # AdamW's step counters belong on the CPU; all else is copied to where its weight is.
         state = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
         try:
             self._restore(state)
@@ -124,9 +146,14 @@ class Trainer:
             module.load_state_dict(state["modules"][key])
         for name, average in (self.average or {}).items():
             average.copy_(state["average"][name])
+        for group in state["adamw"]["param_groups"]:
+            group["capturable"] = self.on_gpu  # which also decides where AdamW's step counters go
         self.adamw.load_state_dict(state["adamw"])
         if self.muon is not None:
             self.muon.load_state_dict(state["muon"])
+        for optimizer in (self.adamw, self.muon):
+            for group in optimizer.param_groups if optimizer is not None else ():
+                group.update(self._rate())
         self.step = state["step"]
 
     def save(self):
@@ -137,26 +164,34 @@ class Trainer:
         with whole_file(self.checkpoint_path) as path:
             torch.save(state, path)
 
-    def run(self, loss_of, after_interval=None):
+    def run(self, loss_of, after_interval=None, batch_of=None):
         """Train to the plan's end, or to its time limit.
 
         Args:
-            loss_of: see above. after_interval: callable(step), run with averaged weights every `sample_steps`.
+            loss_of: callable(step, rng), or, with `batch_of`, callable(batch), free of draws of its own.
+            after_interval: callable(step), run with averaged weights every `sample_steps`.
+            batch_of: callable(step, rng) → {name: tensor on the plan's device}: all that a step draws.
         Returns:
             whether the plan's last step was reached.
         """
-        start, running = time.monotonic(), None
+        start, running, update = time.monotonic(), None, self._update
+        if batch_of is None:
+            update, batch_of = (lambda drawn: self._update(drawn, lambda at: loss_of(*at))), lambda *at: at
+        else:
+            update = partial(self._update, loss_of=loss_of)
+            if self.on_gpu and self.plan.cuda_graphs:
+                update = StepGraphs(update, list(self.weights.values()))
         bar = tqdm(total=self.plan.max_train_steps, initial=self.step, mininterval=10, dynamic_ncols=True)
         while self.step < self.plan.max_train_steps:
             if self.plan.max_train_seconds and time.monotonic() - start > self.plan.max_train_seconds:
                 break
-            loss, figures = self._one_step(loss_of)
-            running = loss if running is None else 0.97 * running + 0.03 * loss
-            bar.set_postfix(
-                loss=f"{running:.4f}", **{key: f"{value:.3f}" for key, value in figures.items()}, refresh=False
-            )
-            bar.update()
+            loss, figures = self._one_step(batch_of, update)
             is_last = self.step == self.plan.max_train_steps
+            if self.step % READING_STEPS == 0 or is_last or running is None:
+                running = loss.item() if running is None else 0.75 * running + 0.25 * loss.item()
+                shown = {key: f"{float(value):.3f}" for key, value in figures.items()}
+                bar.set_postfix(loss=f"{running:.4f}", **shown, refresh=False)
+            bar.update()
             if self.step % self.plan.checkpointing_steps == 0 or is_last:
                 self.save()
             if after_interval is not None and (self.step % self.plan.sample_steps == 0 or is_last):
@@ -165,28 +200,27 @@ class Trainer:
         self.save()
         return self.step >= self.plan.max_train_steps
 
-    def _one_step(self, loss_of):
+    def _one_step(self, batch_of, update):
         seed = self.plan.seed * 1_000_003 + self.step  # a prime apart, so that neighbouring seeds share no step
         torch.manual_seed(seed)
-        factor = self.plan.rate(self.step)
-        for group in self.adamw.param_groups:
-            group["lr"] = self.plan.learning_rate * factor
-        loss, figures = loss_of(self.step, random.Random(seed))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
-        self.adamw.step()
-        self.adamw.zero_grad(set_to_none=True)
-        if self.muon is not None:
-            for group in self.muon.param_groups:
-                group["lr"] = self.plan.muon_learning_rate * factor
-            self.muon.step()
-            self.muon.zero_grad(set_to_none=True)
+        self._fill_rates(self.plan.rate(self.step))
+        loss, figures = update(batch_of(self.step, random.Random(seed)))
         self.step += 1
         if self.average is not None:
             decay = min(self.plan.ema_decay, self.step / (self.step + 9))  # short memory at the start
-            weights = [p.detach() for p in self.weights.values()]
-            torch._foreach_lerp_([self.average[name] for name in self.weights], weights, 1 - decay)
-        return loss.item(), figures
+            torch._foreach_lerp_(list(self.average.values()), self._raw, 1 - decay)
+        return loss, figures
+
+    def _update(self, batch, loss_of):
+        """One step of both optimizers; (loss, figures) of what was before it, nothing of them read yet."""
+        loss, figures = loss_of(batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        for optimizer in (self.adamw, self.muon):
+            if optimizer is not None:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+        return loss.detach(), figures
 
     @torch.no_grad()
     def with_average(self, action):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ...common.diffusion import prediction_target, training_scheduler
 from ...common.loop import TrainingDiverged
-from ..stages.base import encode_text, time_ids
+from ..stages.diffusion import encode_text, time_ids
 from ..world.rendering import IMAGE_SIZE
 from ..world.tokenizer import tokenize
 

@@ -1,8 +1,10 @@
 """A real CLIP tokenizer for the world: every byte covered, every word of the world one token."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
+import torch
 from transformers import CLIPTokenizer
 
 from .captions import world_words
@@ -61,7 +63,20 @@ def write_tokenizer(folder, edition=None):
 
 
 def tokenize(tokenizer, texts):
-    """(B, 32) token ids."""
-    return tokenizer(
-        list(texts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    ).input_ids
+    """(B, 32) token ids. Words of the world are looked up, which takes a quarter of the time."""
+    length, ids_of = tokenizer.model_max_length, _ids_of_words(tokenizer)
+    words = [text.split() for text in texts]
+    if any(word not in ids_of for of_text in words for word in of_text) or len(max(words, key=len)) > length - 2:
+        return tokenizer(
+            list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
+    ids = [[tokenizer.bos_token_id, *(ids_of[word] for word in of_text), tokenizer.eos_token_id] for of_text in words]
+    return torch.tensor([row + [tokenizer.pad_token_id] * (length - len(row)) for row in ids])
+
+
+@lru_cache
+def _ids_of_words(tokenizer):
+    """{word: id} of the lower-case words that are one token."""
+    vocabulary = tokenizer.get_vocab().items()
+    words = {token.removesuffix("</w>"): number for token, number in vocabulary if token.endswith("</w>")}
+    return {word: number for word, number in words.items() if word.isalpha() and word.islower() and word.isascii()}

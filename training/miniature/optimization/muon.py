@@ -65,8 +65,8 @@ class Muon(torch.optim.Optimizer):
         x = orthogonalised(updates.mT if is_tall else updates)
         x = (x.mT if is_tall else x).to(weights[0].dtype)
         torch._foreach_mul_(weights, 1 - lr * weight_decay)
-        steps = [one.reshape(weight.shape) for one, weight in zip(x, weights)]
-        torch._foreach_add_(weights, steps, alpha=-lr * max(1.0, rows / columns) ** 0.5)
+        x = x * (lr * -(max(1.0, rows / columns) ** 0.5))  # `lr` may be a tensor, as in AdamW
+        torch._foreach_add_(weights, [one.reshape(weight.shape) for one, weight in zip(x, weights)])
 
 
 # Inputs, outputs and embeddings are no matrices between features, so AdamW keeps them.
