@@ -75,8 +75,10 @@ TRAINING_BELOW = {
     "training": ("training/common", "training/lora", "training/adapter", "training/encoder"),
     "training/miniature/world/poses": (),
     "training/miniature/world": ("training/miniature/world/poses",),
-    "training/miniature/stages": ("training/common", "training/lora", "training/adapter", "training/encoder",
-                                  "training", "training/miniature/world/poses", "training/miniature/world"),
+    "training/miniature/optimization": (),
+    "training/miniature/stages": ("training/miniature/optimization", "training/common", "training/lora",
+                                  "training/adapter", "training/encoder", "training",
+                                  "training/miniature/world/poses", "training/miniature/world"),
 }  # fmt: skip
 TRAINING_BELOW["training/miniature/subjects"] = (
     *TRAINING_BELOW["training/miniature/stages"],

@@ -4,6 +4,7 @@ from .edit import edits_of
 
 POSES = "tests/training/miniature/test_poses.py"
 WORLD = "training/miniature/world"
+TEXTS = "tests/training/miniature/test_world.py"
 DETAILS = "tests/training/miniature/test_details.py"
 WARM = "tests/training/miniature/test_warm_start.py"
 PROOF = "tests/training/miniature/test_proportions.py"
@@ -19,6 +20,24 @@ EDITS = [
                 'averages = [self.state[weight]["average"] for weight in weights]',
                 'averages = [self.state[weights[0]]["average"] for weight in weights]',
                 "tests/training/miniature/test_training.py::test_weights_of_one_shape_move_as_each_alone_would"),
+        },
+    ),
+    *edits_of(
+        f"{WORLD}/tokenizer.py",
+        {
+            "words are looked up whatever their case": (
+                "text.split() for text in texts", "text.lower().split() for text in texts",
+                f"{TEXTS}::test_words_that_are_looked_up_are_the_tokenizer_s"),
+            "long texts lose their end": (
+                "> length - 2:", "> length - 1:", f"{TEXTS}::test_words_that_are_looked_up_are_the_tokenizer_s"),
+        },
+    ),
+    *edits_of(
+        "training/miniature/stages/attributes.py",
+        {
+            "what is never mentioned counts as learned": (
+                "attributes + counted.gt(0).float()", "attributes + 1",
+                f"{TEXTS}::test_attributes_of_which_none_counts_are_left_out_of_the_loss"),
         },
     ),
     *edits_of(
@@ -114,8 +133,11 @@ EDITS = [
                 "row[:, None] * column", "column[:, None] * row",
                 f"{DETAILS}::test_cells_in_which_details_are_drawn_count_more"),
             "all details are one character's": (
-                "shares[index, number, kind] = covered", "shares[index, 0, kind] = covered",
-                f"{DETAILS}::test_shares_are_of_the_scenes_themselves_and_kept"),
+                "shares[number, kind] = covered", "shares[0, kind] = covered",
+                f"{DETAILS}::test_what_is_kept_of_scenes_is_their_own"),
+            "the first character is seen everywhere": (
+                "shares[: len(masks)] = masks", "shares[: len(masks)] = masks[:1]",
+                "tests/training/miniature/test_binding.py::test_shares_are_those_of_the_masks"),
             "weights are forgotten": (
                 "(error.mean(1) * weights).sum() / weights.sum()", "error.mean()",
                 f"{DETAILS}::test_the_denoising_loss_weighs_cells"),

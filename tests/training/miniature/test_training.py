@@ -14,7 +14,6 @@ from training.miniature import train
 from training.miniature.judges.stage import train_judges
 from training.miniature.optimization.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
 from training.miniature.stages import adapter, autoencoder, base, encoders, relation_loras, towers, training_loop
-from training.miniature.stages.attributes import IGNORED, attribute_loss
 from training.miniature.stages.training_loop import Trainer, TrainingPlan
 from training.miniature.world.captions import world_words
 from training.miniature.world.tokenizer import tokenize, write_tokenizer
@@ -123,25 +122,6 @@ def test_the_tokenizer_covers_every_byte_and_every_word(tmp_path):
 
     assert len(set(byte_characters())) == 256
     assert all(character in vocabulary and character + "</w>" in vocabulary for character in byte_characters())
-
-
-@pytest.mark.parametrize(
-    "odd", ([], ["a Red cat"], ["a cat, dancing"], ["a " * 40], ["zebra"], [""], ["don't"], ["a  cat"], ["a\u00a0cat"])
-)
-def test_words_that_are_looked_up_are_the_tokenizer_s(tmp_path, odd):
-    tokenizer = write_tokenizer(tmp_path)
-    texts = [" ".join(world_words()[start : start + 9]) for start in range(0, 40, 9)] + odd
-    expected = tokenizer(texts, padding="max_length", max_length=32, truncation=True, return_tensors="pt").input_ids
-    assert tokenize(tokenizer, texts).equal(expected)
-
-
-def test_attributes_of_which_none_counts_are_left_out_of_the_loss():
-    torch.manual_seed(0)
-    predictions = {"color": torch.randn(3, 5), "species": torch.randn(3, 4)}
-    targets = {"color": torch.tensor([1, IGNORED, 3]), "species": torch.full((3,), IGNORED)}
-    expected = torch.nn.functional.cross_entropy(predictions["color"][[0, 2]], torch.tensor([1, 3]))
-    torch.testing.assert_close(attribute_loss(predictions, targets), expected)
-    assert attribute_loss(predictions, {"species": targets["species"]}) == 0
 
 
 def test_text_pools_at_the_end_token(tmp_path):

@@ -4,16 +4,19 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
 from relationbooth_pipeline.triplets import read_triplets
 from relationbooth_pipeline.triplets.photos import read_pictures
+from training.miniature.stages.attributes import IGNORED, attribute_loss
 from training.miniature.world.captions import PREDICATES, make_caption, noun, world_words
 from training.miniature.world.identities import COLORS, SPECIES, all_named_characters, named_character
 from training.miniature.world.poses import POSES, RELATIONS
 from training.miniature.world.rendering import BACKGROUNDS, render
 from training.miniature.world.splits import KINDS, held_out_characters, is_held_out, training_character
+from training.miniature.world.tokenizer import tokenize, write_tokenizer
 from training.miniature.world.triplets import main, write_triplets
 
 
@@ -129,3 +132,22 @@ def test_plain_pictures_are_the_triplets_without_their_annotations_and_without_p
         for one, other in zip((row.target, *row.objects), (triplet.image, *triplet.image_prompts)):
             assert one.read_bytes() == other.read_bytes()
     assert len(list((tmp_path / "plain").iterdir())) == 6 * 3 + 1
+
+
+@pytest.mark.parametrize(
+    "odd", ([], ["a Red cat"], ["a cat, dancing"], ["a " * 40], ["zebra"], [""], ["don't"], ["a  cat"], ["a\u00a0cat"])
+)
+def test_words_that_are_looked_up_are_the_tokenizer_s(tmp_path, odd):
+    tokenizer = write_tokenizer(tmp_path)
+    texts = [" ".join(world_words()[start : start + 9]) for start in range(0, 40, 9)] + odd
+    expected = tokenizer(texts, padding="max_length", max_length=32, truncation=True, return_tensors="pt").input_ids
+    assert tokenize(tokenizer, texts).equal(expected)
+
+
+def test_attributes_of_which_none_counts_are_left_out_of_the_loss():
+    torch.manual_seed(0)
+    predictions = {"color": torch.randn(3, 5), "species": torch.randn(3, 4)}
+    targets = {"color": torch.tensor([1, IGNORED, 3]), "species": torch.full((3,), IGNORED)}
+    expected = torch.nn.functional.cross_entropy(predictions["color"][[0, 2]], torch.tensor([1, 3]))
+    torch.testing.assert_close(attribute_loss(predictions, targets), expected)
+    assert attribute_loss(predictions, {"species": targets["species"]}) == 0
