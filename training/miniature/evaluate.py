@@ -14,12 +14,13 @@ from relationbooth_pipeline import RelationBoothPipeline, miniature
 from relationbooth_pipeline.miniature.judges import MiniatureJudges
 from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_file
 
-from .measure.cases import draw_cases, draw_pictures, judge, mean_over_seeds, summarise
+from .measure.cases import RENDERS, draw_cases, draw_pictures, judge, mean_over_seeds, renders, summarise
 from .stages.training_loop import default_device
 from .world.pictures import contact_sheet
 from .world.splits import known_poses
 
 ROWS = {  # name: (detail of the caption, with image prompts, with the RelationLoRA)
+    RENDERS: ("species", True, False),
     "base, full captions": ("fine", False, False),
     "base, species named": ("species", False, False),
     "RelationLoRA alone": ("species", False, True),
@@ -63,6 +64,9 @@ def evaluate(
     for pose in poses:
         cases, pictures = draw_cases(pose, count, seed), {}
         for row in rows:
+            if row == RENDERS:
+                pictures[row] = [renders(cases)]
+                continue
             detail, with_prompts, with_lora = ROWS[row]
             if not with_lora:
                 pictures[row] = [draw_pictures(pipeline, cases, detail, with_prompts, scale)]

@@ -123,6 +123,7 @@ def test_cases_depend_on_the_seed_alone():
     assert [case["seed"] for case in first] == [case["seed"] for case in again]
     assert [case["seed"] for case in first] != [case["seed"] for case in shared.draw_cases("kissing", 2, seed=4)]
     assert all(is_held_out(character) for case in first for character in case["characters"])
+    assert np.array_equal(shared.renders(first), shared.renders(again)) and shared.renders(first).shape[0] == 2
 
 
 def test_a_relation_lora_and_the_table(tmp_path, monkeypatch):
@@ -143,6 +144,7 @@ def test_a_relation_lora_and_the_table(tmp_path, monkeypatch):
     assert set(table["rows"]["adapter"]) == {"all", "hugging", "waving"}
     assert set(table["rows"]["adapter and RelationLoRA"]) == {"all", "hugging"}
     assert set(table["differences"]["adapter and RelationLoRA − adapter"]) == {"hugging"}
+    assert table["rows"][shared.RENDERS]["waving"]["color"]["mean"] == 1, "the judges read what the world draws"
     assert (tmp_path / "sheets" / "hugging.png").stat().st_size > 1000
     rows = ("adapter", "adapter and RelationLoRA")
     for weight in (0.0, 50.0):

@@ -14,7 +14,7 @@ import torch
 from relationbooth_pipeline import RelationBoothPipeline
 
 from ..judges.scenes import overlap
-from ..measure.cases import compared, draw_cases, draw_pictures, judge, stored
+from ..measure.cases import RENDERS, compared, draw_cases, draw_pictures, judge, renders, stored
 from ..stages.adapter import train_adapter
 from ..stages.image_prompts import LocalTokens
 from ..stages.training_loop import TrainingPlan
@@ -76,11 +76,19 @@ def overlaps_heavily(case):
     return overlap(*torch.tensor(np.array(case["boxes"]))).item() > HEAVY_OVERLAP
 
 
-def grouped(judged, cases):
-    """{pose: verdicts} with "all", and "overlapping" and "apart" where there are such cases, beside the poses."""
+def grouped(judged, cases, of_renders):
+    """{pose: verdicts} with "all" and, where there are such cases, "overlapping", "apart" and "in sight" beside them.
+
+    "in sight": in whose render the judge reads every fine attribute; elsewhere arms hide them, or the judge errs.
+
+    Args:
+        judged: {pose: verdicts}. cases: {pose: cases}. of_renders: {pose: verdicts} of the cases' renders.
+    """
     pairs = [(case, verdict) for pose, found in judged.items() for case, verdict in zip(cases[pose], found)]
     groups = {"overlapping": [v for c, v in pairs if overlaps_heavily(c)]}
     groups["apart"] = [v for c, v in pairs if not overlaps_heavily(c)]
+    seen = [verdict.get("fine", 0.0) for pose in judged for verdict in of_renders[pose]]
+    groups["in sight"] = [v for (_, v), is_read in zip(pairs, seen, strict=True) if is_read]
     return {**judged, **{name: found for name, found in groups.items() if found}, "all": [v for _, v in pairs]}
 
 
@@ -95,15 +103,22 @@ def adapter_table(
         poses: names. count, case_seed: cases of each pose, and what they depend on.
         autocast, plan, batch, scenes: of `train_adapter`.
     Returns:
-        `compared`, with the groups of `grouped` beside the poses, a row `EXCHANGED` where `DEFAULT` is among the
-        variants, and {"cost": {row: `encoding_cost`}}.
+        `compared`, with the groups of `grouped` beside the poses, a row `RENDERS`, a row `EXCHANGED` where `DEFAULT` is
+        among the variants, and {"cost": {row: `encoding_cost`}}.
     """
     model, output_dir = Path(model), Path(output_dir)
     image_encoder = model / "relation_adapter" / "image_encoder"
     pipe = RelationBoothPipeline.from_pretrained(model).to(plan.device)
     pipe.set_progress_bar_config(disable=True)
     cases = {pose: draw_cases(pose, count, case_seed) for pose in poses}
-    judged, cost = {}, {}
+    of_renders = {
+        pose: stored(
+            output_dir / "renders" / f"verdicts_{pose}_{case_seed}_{count}.json",
+            lambda pose=pose: judge(judges, cases[pose], renders(cases[pose])),
+        )
+        for pose in poses
+    }
+    judged, cost = {RENDERS: grouped(of_renders, cases, of_renders)}, {}
 
     def verdicts(folder, row, change=None):
         """Of all poses; the names of files tell what was changed."""
@@ -115,7 +130,7 @@ def adapter_table(
                 return judge(judges, cases[pose], draw_pictures(pipe, cases[pose], "species", True, change=change))
 
             found[pose] = stored(folder / f"verdicts_{pose}_{case_seed}_{count}{suffix}.json", compute)
-        judged[row] = grouped(found, cases)
+        judged[row] = grouped(found, cases, of_renders)
 
     for row, local in variants.items():
         folder = output_dir / local.name

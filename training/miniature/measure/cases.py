@@ -23,6 +23,7 @@ from ..world.splits import held_out_characters
 COARSE, FINE = tuple(ATTRIBUTES), tuple(FINE_ATTRIBUTES)
 TOLD_APART = ("species", "color")  # what "swapped" looks at
 ADAPTER = "adapter alone"  # the row without any RelationLoRA
+RENDERS = "renders of the same cases"  # what the judges read where nothing is lost: arms hide a belly's glyph
 BOOTSTRAP = 2000  # resamples of the percentile intervals
 
 
@@ -32,7 +33,7 @@ def adapter_folder(model):
 
 
 def draw_cases(pose, count, seed):
-    """`count` cases of a pose: held-out characters, captions, boxes and keypoints of a render, image prompts, seed."""
+    """`count` cases of a pose: held-out characters, captions, image prompts, seed, a render, its boxes and keypoints."""
     cases, unseen = [], held_out_characters()
     for number in range(count):
         rng = random.Random(f"{seed}/{pose}/{number}")  # a text seed does not depend on the interpreter
@@ -43,6 +44,7 @@ def draw_cases(pose, count, seed):
             {
                 "pose": pose,
                 "characters": characters,
+                "render": layout.image,
                 "boxes": layout.boxes,
                 "keypoints": layout.keypoints,
                 "image_prompts": [image_prompt(character, rng) for character in characters],
@@ -74,6 +76,11 @@ def draw_pictures(pipeline, cases, detail, with_prompts, scale=1.0, batch=8, sta
         output = pipeline([case[detail].text for case in part], output_type="pt", **GUIDANCE, **arguments).images
         pictures.append(to_pictures(output * 2 - 1))
     return np.concatenate(pictures)
+
+
+def renders(cases):
+    """The cases as the world draws them, (cases, S, S, 3) uint8."""
+    return np.stack([case["render"] for case in cases])
 
 
 def judge(judges, cases, pictures, placed=True):

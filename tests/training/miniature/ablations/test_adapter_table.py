@@ -87,7 +87,7 @@ def test_the_table_compares_adapters_that_differ_in_their_local_tokens(tmp_path,
         )  # fmt: skip
 
     found = table()
-    assert set(found["rows"]) == {*variants, EXCHANGED}
+    assert set(found["rows"]) == {*variants, EXCHANGED, cases.RENDERS}
     assert set(found["rows"]["small"]) == {"kissing", "apart", "all"} == set(found["rows"][EXCHANGED])
     assert found["differences"][f"small − {DEFAULT}"]["kissing"]["species"]["mean"] == 0
     assert [found["cost"][row]["local tokens"] for row in variants] == [0, 16, 4]
@@ -99,12 +99,14 @@ def test_the_table_compares_adapters_that_differ_in_their_local_tokens(tmp_path,
     assert cost_text(found["cost"]).count("\n|") == 1 + len(variants)
 
 
-def test_verdicts_are_grouped_by_how_far_the_boxes_overlap():
+def test_verdicts_are_grouped_by_how_far_the_boxes_overlap_and_by_what_renders_show():
     apart = {"boxes": np.array([[0.0, 0, 0.5, 1], [0.5, 0, 1, 1]])}
     over = {"boxes": np.array([[0.0, 0, 0.7, 1], [0.3, 0, 1, 1]])}  # 0.4 of 1.0
-    found = grouped({"a": [1, 2], "b": [3]}, {"a": [apart, over], "b": [over]})
-    assert found == {"a": [1, 2], "b": [3], "apart": [1], "overlapping": [2, 3], "all": [1, 2, 3]}
-    assert "overlapping" not in grouped({"a": [1]}, {"a": [apart]})
+    renders = {"b": [{"fine": 1.0}], "a": [{"fine": 0.0}, {"fine": 1.0}], "c": []}
+    found = grouped({"a": [1, 2], "b": [3]}, {"a": [apart, over], "b": [over]}, renders)
+    expected = {"a": [1, 2], "b": [3], "apart": [1], "overlapping": [2, 3], "in sight": [2, 3], "all": [1, 2, 3]}
+    assert found == expected
+    assert set(grouped({"a": [1]}, {"a": [apart]}, {"a": [{}]})) == {"a", "apart", "all"}, "judges without fine ones"
 
 
 @torch.no_grad()
