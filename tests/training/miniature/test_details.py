@@ -165,6 +165,9 @@ def test_what_is_kept_of_scenes_is_their_own(tmp_path, monkeypatch, has_fine):
     assert data["scenes"] == again["scenes"] == [latents.content_of(scene) for scene in scenes]
     assert data["latents"].equal(latents.encode_images(vae, [scene.image for scene in scenes]))
     assert data["boxes"] == [scene.boxes.tolist() for scene in scenes]
+    monkeypatch.setattr(latents, "HAS_FINE_ATTRIBUTES", not has_fine)
+    with pytest.raises(ValueError, match="latents.pt` does not hold this version's and edition's scenes. Remove it"):
+        latents.scene_latents(file, None, None, None, None)
     if not has_fine:
         assert data["details"] is None
         return

@@ -33,7 +33,7 @@ def adapter_folder(model):
 
 
 def draw_cases(pose, count, seed):
-    """`count` cases of a pose: held-out characters, captions, image prompts, seed, a render, its boxes and keypoints."""
+    """`count` cases of a pose: held-out characters, captions, image prompts, seed, a render, its boxes, keypoints."""
     cases, unseen = [], held_out_characters()
     for number in range(count):
         rng = random.Random(f"{seed}/{pose}/{number}")  # a text seed does not depend on the interpreter

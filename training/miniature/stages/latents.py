@@ -28,6 +28,7 @@ DRAW_CHUNK = 64  # scenes that a process draws before it hands them over
 SMALL_SHARE = 0.15 if HAS_FINE_ATTRIBUTES else 0.0
 
 GRID = 8  # cells a side: the finest cross-attention of the miniature's UNet
+KEPT = {"latents", "scenes", "boxes", "shares", "details"}
 CELLS = IMAGE_SIZE // 8  # of latents, a side
 DETAIL_WEIGHT = 4.0
 DETAIL_REACH = 0.075  # shares of the picture's side: a glyph's diameter is about 1.6 times that
@@ -104,9 +105,14 @@ def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, worke
         {"latents": (count, 8, h, w) float16, "scenes": list of (characters as tuples, pose, background),
          "boxes": list of N x 4 lists, "shares": (count, 2, 8, 8) float16 of `character_shares`,
          "details": (count, 2, 2, 16, 16) float16 of `detail_shares`, None where the edition has no fine attributes}.
+    Raises:
+        ValueError: the file holds something else, as an earlier version's would.
     """
     if path.exists():
-        return torch.load(path, weights_only=True)
+        result = torch.load(path, weights_only=True)
+        if set(result) != KEPT or (result["details"] is None) == HAS_FINE_ATTRIBUTES:
+            raise ValueError(f"`{path}` does not hold this version's and edition's scenes. Remove it: they come anew.")
+        return result
     latents, kept, images = [], [], []
     draw = partial(draw_kept, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share)
     drawing = tqdm(drawn(draw, range(count), workers), "rendering and encoding", count, mininterval=10)
