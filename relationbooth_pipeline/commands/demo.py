@@ -9,6 +9,7 @@ from PIL import Image
 
 from .. import __version__, miniature
 from .errors import clean_errors
+from .showcase import draw_showcase
 from .terminal import denoising_progress, hide_bars
 
 PLACE = "in a meadow"
@@ -96,16 +97,26 @@ def draw_demo(
 @clean_errors
 def demo(
     relation: Annotated[
-        str, typer.Option(help="One that comes with the miniature; an unknown one is answered with all names.")
-    ] = DEFAULT_RELATION,
+        str | None, typer.Option(help=f"One that comes with the miniature; {DEFAULT_RELATION} unless named.")
+    ] = None,
+    showcase: Annotated[
+        bool, typer.Option("--showcase", help="All that come with the miniature, two seeds each, unpicked: a minute.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of both pictures.")] = 0,
     weight: Annotated[float, typer.Option(help="Of the RelationLoRA, in [0, 10]; less keeps more likeness.")] = 1.0,
     output: Annotated[Path, typer.Option(help="The contact sheet, a PNG. A file of this name is replaced.")] = Path(
         "demo.png"
     ),
 ) -> None:
-    """Two characters that no training has seen: the adapter alone and with a RelationLoRA, from the same seed."""
-    check_relation(relation)
+    """Two characters that no training has seen: the adapter alone and with a RelationLoRA, from the same seed.
+
+    With `--showcase`: others in every relation that the miniature brings.
+    """
+    if showcase and relation is not None:
+        raise ValueError(f"`--showcase` draws every relation, got `--relation {relation}` too. Leave one of them out.")
+    relation = relation or DEFAULT_RELATION
+    names = relations() if showcase else [relation]
+    check_relation(names[0] if names else relation)
     from ..generation.checks import LIMITS, MAX_LORA_WEIGHT, check_number
     from ..generation.outputs import check_output
     from ..sheets.png_settings import save_png
@@ -115,7 +126,10 @@ def demo(
     check_output("--output", output)
     hide_bars()
     with denoising_progress() as on_step:
-        sheet = draw_demo(relation, seed, weight, on_step)
-    settings = {"kind": "demo", "relation": relation, "seed": seed, "weight": weight}
+        if showcase:
+            sheet = draw_showcase(names, seed, weight, on_step)
+        else:
+            sheet = draw_demo(relation, seed, weight, on_step)
+    settings = {"kind": "demo", "relation": ", ".join(names), "seed": seed, "weight": weight}
     save_png(sheet, output, settings | {"relationbooth_version": __version__})
     typer.echo(str(output))
