@@ -3,7 +3,7 @@
 Generated pictures of mixed rows (base, adapter, adapter and RelationLoRA) were looked at by eye before any judge saw
 them: is the relation there, is the drawing broken, are the species right? The answers are in `run_log/eyes.json`, the
 pictures side by side in `run_log/eyes.jpg`. After the first look of 60 two kinds of damage were added to what judges
-learn; the second look, 40 other pictures, is untouched by that.
+learn; the second look, 40 other pictures, is untouched by that. `eyes_2` is the first look at edition 2 of the world.
 """
 
 import argparse
@@ -15,16 +15,16 @@ from PIL import Image
 
 from relationbooth_pipeline.miniature.judges import MiniatureJudges
 
-SHEET, LIST = "eyes.jpg", "eyes.json"
+LISTS = ("eyes", "eyes_2")  # of edition 1 and 2: the names of a JSON list and of a JPEG sheet
 FOLDER = Path(__file__).parents[2] / "run_log"
 CELL = 128  # pixels
 QUESTIONS = ("relation", "broken", "species")
 
 
-def looked_at(folder: Path = FOLDER) -> tuple[list[dict], np.ndarray]:
-    """(what the person said of each picture, (B, 128, 128, 3) uint8)."""
-    listed = json.loads((folder / LIST).read_text(encoding="utf-8"))
-    sheet = np.asarray(Image.open(folder / SHEET).convert("RGB"))
+def looked_at(name: str = LISTS[0], folder: Path = FOLDER) -> tuple[list[dict], np.ndarray]:
+    """(what the person said of each picture, (B, 128, 128, 3) uint8) of one of `LISTS`."""
+    listed = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    sheet = np.asarray(Image.open(folder / f"{name}.jpg").convert("RGB"))
     columns = sheet.shape[1] // CELL
     cells = [(CELL * (index // columns), CELL * (index % columns)) for index in range(len(listed))]
     return listed, np.stack([sheet[y : y + CELL, x : x + CELL] for y, x in cells])
@@ -57,8 +57,9 @@ def agreement(listed: list[dict], answers: list[dict]) -> dict[str, float]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judges", help="folder of trained judges; default: the shipped ones")
+    parser.add_argument("--pictures", choices=LISTS, default=LISTS[0], help="eyes_2 wants judges of edition 2")
     given = parser.parse_args(arguments)
-    listed, pictures = looked_at()
+    listed, pictures = looked_at(given.pictures)
     answers = judged(MiniatureJudges.load(given.judges), listed, pictures)
     numbered = enumerate(zip(listed, answers))
     for index, (line, answer) in numbered:
