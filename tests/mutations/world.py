@@ -33,6 +33,17 @@ EDITS = [
         },
     ),
     *edits_of(
+        "training/miniature/judges/decoded.py",
+        {
+            "boxes are read columns first": (
+                "((box[1], box[3]), (box[0], box[2]))", "((box[0], box[2]), (box[1], box[3]))",
+                "tests/training/miniature/judges/test_decoded.py::test_what_is_broken_is_broken_inside_the_figures_box_alone"),
+            "noise is everybody's own": (
+                "torch.Generator().manual_seed(rng.randrange(2**31))", "None",
+                "tests/training/miniature/judges/test_decoded.py::test_the_same_draws_give_the_same_pictures_and_others_others"),
+        },
+    ),
+    *edits_of(
         "training/miniature/stages/attributes.py",
         {
             "what is never mentioned counts as learned": (

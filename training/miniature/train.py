@@ -82,7 +82,8 @@ def run_stage(
     if stage == "judges":
         from .judges.stage import train_judges
 
-        return train_judges(root / stage, overrides, **sizes)
+        own = root / "vae" / "model"
+        return train_judges(root / stage, overrides, vae=own if own.exists() else None, **sizes)
     start_from = None if start_from is None else Path(start_from)
     plan = TrainingPlan(**{**PLANS[stage], **overrides})
     autocast = mixed_precision(precision, plan.device)

@@ -48,8 +48,8 @@ def test_every_stage_trains_and_resumes_on_a_gpu(tmp_path, monkeypatch):
     def few_scenes(count, *draw, draw_scenes=scenes.draw_scenes):
         return draw_scenes(min(count, SCENES), *draw)
 
-    def judged(figures, answers, count):
-        return figures(answers, 2)
+    def judged(figures, answers, count, *models):
+        return figures(answers, 2, *models)
 
     monkeypatch.setattr(Trainer, "run", checked_run)
     monkeypatch.setattr(training_loop, "StepGraphs", pretended_graphs)

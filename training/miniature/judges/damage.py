@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ..world.rendering import Scene
+from .decoded import figures_box
 from .scenes import blurred, pixels_of, warp
 
 # One picture (1, 3, S, S), another one, and a box XYXY in [0, 1] around who is in the first → a spoilt picture
@@ -156,7 +157,7 @@ def spoil(scenes: list[Scene], others: list[Scene], damages: dict, rng: random.R
     """(B, 3, S, S): each scene with one of `damages`."""
     images, strangers, found = pixels_of(scenes), pixels_of(others), []
     for index, scene in enumerate(scenes):
-        around = [*scene.boxes[:, :2].min(0).tolist(), *scene.boxes[:, 2:].max(0).tolist()]
+        around = figures_box(scene)
         damage, whole = damages[rng.choice(tuple(damages))], images[index : index + 1]
         spoilt = damage(whole, strangers[index : index + 1], around, rng)
         if rng.random() < INSIDE_SHARE:

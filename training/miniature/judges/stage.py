@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+from diffusers import AutoencoderKL
+
+from relationbooth_pipeline import miniature
+
 from ..stages.training_loop import TrainingPlan
 from .annotator import train_annotator
 from .characters import train_character_judge
@@ -18,16 +23,25 @@ NETWORKS = {  # name: (trains it, fields of its plan)
 }
 
 
-def train_judges(output_dir: Path, overrides: Mapping | None = None, sizes: Mapping[str, dict] | None = None) -> bool:
+def train_judges(
+    output_dir: Path,
+    overrides: Mapping | None = None,
+    sizes: Mapping[str, dict] | None = None,
+    vae: Path | None = None,
+) -> bool:
     """Train, or resume, all four networks; each writes its safetensors file to `output_dir` when it is finished.
 
     Args:
+        vae: folder of the autoencoder whose pictures the judge of pictures knows; None: the embedded miniature's.
         overrides: TrainingPlan fields that replace every network's own. sizes: {network: its pool or batch}.
     Returns:
         whether all were finished.
     """
     for name, (train, fields) in NETWORKS.items():
-        plan = TrainingPlan(**{**fields, **(overrides or {})})
-        if not train(output_dir, plan, **(sizes or {}).get(name, {})):
+        plan, options = TrainingPlan(**{**fields, **(overrides or {})}), (sizes or {}).get(name, {})
+        if name == "pictures":
+            own = AutoencoderKL.from_pretrained(vae or miniature.path() / "vae", torch_dtype=torch.float32)
+            options = {**options, "vae": own.to(plan.device).eval()}
+        if not train(output_dir, plan, **options):
             return False
     return True
