@@ -174,18 +174,16 @@ class Trainer:
         Returns:
             whether the plan's last step was reached.
         """
-        start, running, update = time.monotonic(), None, self._update
-        if batch_of is None:
-            update, batch_of = (lambda drawn: self._update(drawn, lambda at: loss_of(*at))), lambda *at: at
-        else:
-            update = partial(self._update, loss_of=loss_of)
-            if self.on_gpu and self.plan.cuda_graphs:
-                update = StepGraphs(update, list(self.weights.values()))
+        start, running = time.monotonic(), None
+        draw, compute = batch_of or (lambda *at: at), loss_of if batch_of else (lambda at: loss_of(*at))
+        update = partial(self._update, loss_of=compute)
+        if batch_of and self.on_gpu and self.plan.cuda_graphs:
+            update = StepGraphs(update, list(self.weights.values()))
         bar = tqdm(total=self.plan.max_train_steps, initial=self.step, mininterval=10, dynamic_ncols=True)
         while self.step < self.plan.max_train_steps:
             if self.plan.max_train_seconds and time.monotonic() - start > self.plan.max_train_seconds:
                 break
-            loss, figures = self._one_step(batch_of, update)
+            loss, figures = self._one_step(draw, update)
             is_last = self.step == self.plan.max_train_steps
             if self.step % READING_STEPS == 0 or is_last or running is None:
                 running = loss.item() if running is None else 0.75 * running + 0.25 * loss.item()
@@ -200,11 +198,11 @@ class Trainer:
         self.save()
         return self.step >= self.plan.max_train_steps
 
-    def _one_step(self, batch_of, update):
+    def _one_step(self, draw, update):
         seed = self.plan.seed * 1_000_003 + self.step  # a prime apart, so that neighbouring seeds share no step
         torch.manual_seed(seed)
         self._fill_rates(self.plan.rate(self.step))
-        loss, figures = update(batch_of(self.step, random.Random(seed)))
+        loss, figures = update(draw(self.step, random.Random(seed)))
         self.step += 1
         if self.average is not None:
             decay = min(self.plan.ema_decay, self.step / (self.step + 9))  # short memory at the start
