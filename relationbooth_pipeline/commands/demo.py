@@ -9,7 +9,7 @@ from PIL import Image
 
 from .. import __version__, miniature
 from .errors import clean_errors
-from .showcase import draw_showcase
+from .showcase import draw_counted, draw_showcase
 from .terminal import denoising_progress, hide_bars
 
 PLACE = "in a meadow"
@@ -49,9 +49,6 @@ def draw_demo(
     Raises:
         ValueError: no such RelationLoRA.
     """
-    import torch
-
-    from ..generation.settings import MINIATURE_DEFAULTS
     from ..pipeline import RelationBoothPipeline
     from ..relation_files import LORA_WEIGHT_NAME
     from ..relation_regions import read_relation_metadata
@@ -68,28 +65,12 @@ def draw_demo(
     phrases = list(characters)
     prompt = f"{metadata.template.format(*phrases)} {PLACE}"
     encoded = pipe.encode_image_prompts(list(characters.values()), phrases)
-    defaults, results = dict(MINIATURE_DEFAULTS), {}
-    steps = defaults.pop("steps")
-    for name in ("adapter alone", "RelationBooth"):
-        done = steps * len(results)
-
-        def after_step(_, step, timestep, tensors, done=done):
-            if on_step is not None:
-                on_step(done + step + 1, 2 * steps)
-            return tensors
-
+    results: dict[str, Image.Image] = {}
+    for number, name in enumerate(("adapter alone", "RelationBooth")):
         if name == "RelationBooth":
             pipe.load_lora_weights(file, adapter_name=relation)
             pipe.set_adapters(relation, weight)
-        results[name] = pipe(
-            prompt,
-            image_prompts=encoded,
-            boxes=boxes,
-            num_inference_steps=steps,
-            **defaults,
-            generator=torch.Generator().manual_seed(seed),
-            callback_on_step_end=after_step,
-        ).images[0]
+        results[name] = draw_counted(pipe, prompt, number, 2, on_step, seed, image_prompts=encoded, boxes=boxes)
     note = "A cartoon world, drawn by the embedded miniature. Its characters were held out of all training."
     return contact_sheet(list(characters.values()), phrases, boxes, results, prompt, note)
 

@@ -1,6 +1,7 @@
 """`relationbooth demo --showcase`: every RelationLoRA that comes with the miniature, unpicked, on one sheet."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from PIL import Image
 
@@ -8,6 +9,36 @@ from .. import miniature
 
 SEEDS = 2  # of each relation
 SCALE = 0.5  # of a contact sheet's 512 pixels: the miniature draws 128
+
+
+def draw_counted(
+    pipe: Any, prompt: str, number: int, count: int, on_step: Callable[[int, int], None] | None, seed: int, **given: Any
+) -> Image.Image:
+    """Picture `number` (from 0) of `count`, with the miniature's settings; `on_step` is told the steps of all of them.
+
+    Args:
+        given: image prompts and boxes, as the pipeline takes them.
+    """
+    import torch
+
+    from ..generation.settings import MINIATURE_DEFAULTS
+
+    settings = dict(MINIATURE_DEFAULTS)
+    steps = settings.pop("steps")
+
+    def after_step(_: Any, step: int, timestep: Any, tensors: dict) -> dict:
+        if on_step is not None:
+            on_step(steps * number + step + 1, steps * count)
+        return tensors
+
+    return pipe(
+        prompt,
+        num_inference_steps=steps,
+        **settings,
+        **given,
+        generator=torch.Generator().manual_seed(seed),
+        callback_on_step_end=after_step,
+    ).images[0]
 
 
 def draw_showcase(
@@ -21,13 +52,10 @@ def draw_showcase(
     Raises:
         ValueError: the bench has no case of a relation.
     """
-    import torch
-
     from ..evaluation.benches.miniature import miniature_bench
-    from ..generation.settings import MINIATURE_DEFAULTS
     from ..pipeline import RelationBoothPipeline
     from ..relation_files import LORA_WEIGHT_NAME
-    from ..sheets.contact import PAPER, contact_sheet
+    from ..sheets.contact import contact_sheet, stacked
 
     bench = miniature_bench()
     first = {case.id.rpartition("-")[0]: case for case in reversed(bench.cases)}
@@ -37,8 +65,7 @@ def draw_showcase(
         )
     pipe = RelationBoothPipeline.from_pretrained(miniature.path())
     pipe.set_progress_bar_config(disable=True)
-    defaults, rows = dict(MINIATURE_DEFAULTS), []
-    steps = defaults.pop("steps")
+    rows = []
     for number, relation in enumerate(relations):
         case = first[relation]
         photos = [Image.open(file).convert("RGB") for file in bench.image_prompts(case)]
@@ -48,27 +75,17 @@ def draw_showcase(
         pipe.set_adapters(relation, weight)
         encoded, pictures = pipe.encode_image_prompts(photos, list(case.phrases)), {}
         for index in range(SEEDS):
-            done = steps * (SEEDS * number + index)
-
-            def after_step(_, step, timestep, tensors, done=done):
-                if on_step is not None:
-                    on_step(done + step + 1, steps * SEEDS * len(relations))
-                return tensors
-
-            pictures[f"seed {seed + index}"] = pipe(
+            pictures[f"seed {seed + index}"] = draw_counted(
+                pipe,
                 case.prompt,
+                SEEDS * number + index,
+                SEEDS * len(relations),
+                on_step,
+                seed + index,
                 image_prompts=encoded,
                 boxes=[list(box) for box in case.boxes],
-                num_inference_steps=steps,
-                **defaults,
-                generator=torch.Generator().manual_seed(seed + index),
-                callback_on_step_end=after_step,
-            ).images[0]
+            )
         pipe.unload_lora_weights()
         rows.append(contact_sheet(photos, case.phrases, case.boxes, pictures, case.prompt))
-    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), PAPER)
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
+    sheet = stacked(rows)
     return sheet.resize((round(SCALE * sheet.width), round(SCALE * sheet.height)), Image.Resampling.LANCZOS)

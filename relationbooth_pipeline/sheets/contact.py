@@ -86,6 +86,16 @@ def _boxes(boxes: Sequence[Sequence[float]], phrases: Sequence[str], width: int)
     return panel
 
 
+def stacked(rows: Sequence[Image.Image]) -> Image.Image:
+    """Rows of any width one below the other, flush left."""
+    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), PAPER)
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
+
+
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font at `size` pixels."""
     return ImageFont.load_default(size)

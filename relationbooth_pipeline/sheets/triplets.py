@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from ..relation_images import open_image, read_mask
 from ..triplets import Triplet
-from .contact import COLORS, FAINT, INK, MARGIN, PAPER, font, wrapped
+from .contact import COLORS, FAINT, INK, MARGIN, PAPER, font, stacked, wrapped
 
 PANEL = 384  # pixels; height of every picture
 DOT = 8  # pixels; radius of a keypoint, wide enough for its number
@@ -24,12 +24,7 @@ def triplet_sheet(triplets: Sequence[Triplet], verdicts: Sequence[str]) -> Image
         verdicts: of `keypoint_verdict`, one a triplet.
     """
     rows = [_row(triplet, verdict) for triplet, verdict in zip(triplets, verdicts)]
-    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), PAPER)
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
-    return sheet
+    return stacked(rows)
 
 
 def _row(triplet: Triplet, verdict: str) -> Image.Image:

@@ -3,7 +3,7 @@
 from PIL import Image, ImageDraw
 
 from ...relation_images import open_image
-from ...sheets.contact import COLORS, FAINT, INK, PAPER, font, wrapped
+from ...sheets.contact import COLORS, FAINT, INK, PAPER, font, stacked, wrapped
 from .files import CaseFile
 from .predicates import case_predicate
 
@@ -19,12 +19,7 @@ def case_sheet(cases: CaseFile, most: int = MOST_CASES) -> Image.Image:
     """
     shown = cases.limited(min(most, len(cases.cases))).cases
     rows = [_row(cases, case) for case in shown]
-    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), PAPER)
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
-    return sheet
+    return stacked(rows)
 
 
 def _row(cases: CaseFile, case) -> Image.Image:
