@@ -12,9 +12,9 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from PIL import Image
 
+from training.miniature.stages import character_views as views
 from training.miniature.stages import latents
 from training.miniature.stages.autoencoder import DETAIL_CROP, _corner_around, build_autoencoder
-from training.miniature.stages.character_views import _zoom_box, character_views
 from training.miniature.stages.latents import as_tuple, covered, denoising_loss, draw_scene, from_tuple
 from training.miniature.world.canvas import Canvas, rectangle, shape_path
 from training.miniature.world.identities import GLYPHS, PUPILS, named_character, random_character, with_random_details
@@ -96,7 +96,9 @@ def test_editions():
         assert sizes.clip_input % sizes.clip_patch == sizes.local_input % sizes.clip_input == 0
 
 
-def test_views_of_characters_without_details_are_what_they_were():
+def test_views_of_characters_without_details_are_what_they_were(monkeypatch):
+    monkeypatch.setattr(views, "HAS_FINE_ATTRIBUTES", False)
+
     def slow(character, rng, size):
         pose = rng.choice(poses_of_kinds("ab", ACTIONS))
         image = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False).image
@@ -109,7 +111,7 @@ def test_views_of_characters_without_details_are_what_they_were():
         return np.asarray(cropped.resize((size, size), Image.Resampling.BICUBIC))
 
     for seed in range(6):
-        (view,) = character_views(PLAIN, random.Random(seed), IMAGE_SIZE)
+        (view,) = views.character_views(PLAIN, random.Random(seed), IMAGE_SIZE, portrait=1.0)
         assert np.array_equal(view.image, slow(PLAIN, random.Random(seed), IMAGE_SIZE))
         assert view.seen == {"species", "color", "marking", "accessory"}
 
@@ -120,7 +122,7 @@ def test_views_say_what_they_show():
     for seed in range(20):
         character = with_random_details(PLAIN, random.Random(seed))
         first, second = (
-            character_views(replace(character, glyph=glyph), random.Random(seed), 48) for glyph in ("cross", "up")
+            views.character_views(replace(character, glyph=glyph), random.Random(seed), 48) for glyph in ("cross", "up")
         )
         assert [view.seen for view in first] == [view.seen for view in second]
         assert "species" in first[0].seen and not any("species" in view.seen for view in first[1:])
@@ -203,7 +205,7 @@ def test_a_portrait_s_figure_is_smaller_and_stands_where_it_would(pose):
 
 
 def test_zooms_of_a_portrait_are_those_of_the_whole_made_smaller():
-    wide, near = ([_zoom_box(random.Random(seed), scale) for seed in range(300)] for scale in (1.0, 0.75))
+    wide, near = ([views._zoom_box(random.Random(seed), scale) for seed in range(300)] for scale in (1.0, 0.75))
     assert min(side for side, _, _ in wide) == 72 and min(side for side, _, _ in near) == 54
     assert min(top for _, _, top in wide) == 0 and max(top for _, _, top in wide) > 40
     for side, left, top in near:

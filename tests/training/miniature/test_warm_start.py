@@ -64,12 +64,10 @@ def test_a_unet_begins_with_the_shipped_one():
     assert all(weight.equal(unet.state_dict()[name]) for name, weight in shipped.state_dict().items())
 
 
-def test_smaller_patches_are_read_as_if_enlarged():
-    folder = miniature.path() / "relation_adapter" / "image_encoder"
-    small = build_image_encoder(EDITIONS[2])
-    warm_start.start_image_encoder(small, folder)
-    large = build_image_encoder(EDITIONS[1])
-    warm_start.start_image_encoder(large, folder)
+def test_smaller_patches_are_read_as_if_enlarged(tmp_path):
+    large, small = (build_image_encoder(EDITIONS[edition]) for edition in (1, 2))
+    large.save_pretrained(tmp_path)
+    warm_start.start_image_encoder(small, tmp_path)
     patch = torch.rand(2, 3, 4, 4)
     enlarged = F.interpolate(patch, (16, 16), mode="bilinear", align_corners=False)
     seen = [
