@@ -88,17 +88,13 @@ def train_adapter(
         cache_dir / "latents.pt", pipeline.vae.eval(), scenes, "a", SCENE_SEED, SCENE_UNNAMED,
         workers=plan.dataloader_num_workers,
     )  # fmt: skip
-    encode = {"image_tokens": partial(image_tokens, encoder=image_encoder)}
-    files = {"image_tokens": "image_tokens.pt", "local_tokens": f"local_tokens_{local.tokens_name}.pt"}
+    encoders = {cache_dir / "image_tokens.pt": partial(image_tokens, encoder=image_encoder)}
     if local_encoder is not None:
-        encode["local_tokens"] = partial(local_tokens, encoder=local_encoder.to(device), settings=local)
+        kept = cache_dir / f"local_tokens_{local.tokens_name}.pt"
+        encoders[kept] = partial(local_tokens, encoder=local_encoder.to(device), settings=local)
     with autocast():
-        features = {
-            name: encoded_prompts(
-                cache_dir / files[name], data["scenes"], PROMPT_SEED, function, plan.dataloader_num_workers
-            )
-            for name, function in encode.items()
-        }
+        tokens = encoded_prompts(encoders, data["scenes"], PROMPT_SEED, plan.dataloader_num_workers)
+    features = dict(zip(("image_tokens", "local_tokens"), tokens))
     unet, tokenizer = pipeline.unet, pipeline.tokenizer
     if device == "cpu":
         unet.set_attn_processor(AttnProcessor())  # see the stage "base"

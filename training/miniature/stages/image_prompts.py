@@ -87,26 +87,34 @@ def training_prompt(told):
 
 
 @torch.no_grad()
-def encoded_prompts(path, scenes, seed, encode, workers=0):
-    """What `encode` makes of one image prompt for each character of each scene, kept in the file `path`.
+def encoded_prompts(encoders, scenes, seed, workers=0):
+    """What encoders make of one image prompt for each character of each scene; what no file keeps yet is drawn once.
 
     Args:
+        encoders: {file: callable, list of R PIL pictures → (R, T, E)}.
         scenes: of `scene_latents`. seed: of the prompts' poses and backgrounds.
-        encode: callable, list of R PIL pictures → (R, T, E). workers: processes that draw.
+        workers: processes that draw.
     Returns:
-        (scenes, 2, T, E) float16; zeros where there is no second character.
+        (scenes, 2, T, E) float16 of each encoder; zeros where there is no second character.
     """
-    if path.exists():
-        return torch.load(path, weights_only=True)
-    result, rows = None, [(index, number) for index, scene in enumerate(scenes) for number in range(len(scene[0]))]
+    missing = {path: encode for path, encode in encoders.items() if not path.exists()}
+    if missing:
+        for path, values in _encoded(missing, scenes, seed, workers).items():
+            with whole_file(path) as temporary:
+                torch.save(values, temporary)
+    return [torch.load(path, weights_only=True) for path in encoders]
+
+
+def _encoded(encoders, scenes, seed, workers):
+    results, rows = {}, [(index, number) for index, scene in enumerate(scenes) for number in range(len(scene[0]))]
     told = [(scenes[i][0][number], scenes[i][1], seed * 1_000_003 + 2 * i + number) for i, number in rows]
     drawing = drawn(training_prompt, told, workers)
-    for start in tqdm(range(0, len(rows), ENCODE_BATCH), desc=path.stem, mininterval=10):
+    for start in tqdm(range(0, len(rows), ENCODE_BATCH), desc="image prompts", mininterval=10):
         part = rows[start : start + ENCODE_BATCH]
-        values = encode(list(islice(drawing, len(part)))).half().cpu()
-        if result is None:
-            result = values.new_zeros(len(scenes), 2, *values.shape[1:])
-        result[tuple(torch.tensor(part).T)] = values
-    with whole_file(path) as temporary:
-        torch.save(result, temporary)
-    return result
+        pictures = list(islice(drawing, len(part)))
+        for path, encode in encoders.items():
+            values = encode(pictures).half().cpu()
+            if path not in results:
+                results[path] = values.new_zeros(len(scenes), 2, *values.shape[1:])
+            results[path][tuple(torch.tensor(part).T)] = values
+    return results

@@ -1,6 +1,7 @@
 """The tables of local tokens: towers, settings, and a toy run of the whole comparison on the shipped weights."""
 
 import contextlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -44,15 +45,19 @@ def test_names_tell_settings_apart():
 def test_image_prompts_are_encoded_once_and_show_each_character(tmp_path):
     first, second = held_out_characters()[:2]
     scenes = [([as_tuple(first), as_tuple(second)], "kissing", "night"), ([as_tuple(second)], "waving", "studio")]
-    seen = []
+    seen, again, files = [], [], [tmp_path / "tokens.pt", tmp_path / "others.pt"]
 
-    def encode(images):
+    def encode(images, seen, height):
         seen.extend(images)
-        return torch.stack([torch.full((3, 4), float(len(seen))) for _ in images])
+        return torch.stack([torch.full((height, 4), float(len(seen))) for _ in images])
 
-    kept = encoded_prompts(tmp_path / "tokens.pt", scenes, 0, encode)
-    assert kept.shape == (2, 2, 3, 4) and len(seen) == 3 and not kept[1, 1].any() and kept[1, 0].all()
-    assert torch.equal(encoded_prompts(tmp_path / "tokens.pt", scenes, 0, None), kept)
+    both = dict(zip(files, (partial(encode, seen=seen, height=3), partial(encode, seen=again, height=1))))
+    kept, other = encoded_prompts(both, scenes, 0)
+    assert kept.shape == (2, 2, 3, 4) and not kept[1, 1].any() and kept[1, 0].all() and other.shape == (2, 2, 1, 4)
+    assert len(seen) == 3 and all(one is same for one, same in zip(seen, again)), "drawn once for both"
+    files[1].unlink()
+    first, same = encoded_prompts({**both, files[0]: None}, scenes, 0)
+    assert torch.equal(first, kept) and torch.equal(same[1, 0] - other[1, 0], torch.full((1, 4), 3.0))
 
 
 def test_a_small_tower_trains_and_is_distilled(tmp_path):
