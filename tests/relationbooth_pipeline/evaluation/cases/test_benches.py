@@ -1,6 +1,7 @@
 """Readers of public benches, on folders laid out as published."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -152,9 +153,10 @@ def test_xversebench_brings_its_questions_about_interactions(tmp_path):
 
 def test_the_miniature_bench_ships_sound_and_whole():
     bench = open_cases("miniature").check()
-    assert len(bench.cases) == 120 and {len(case.phrases) for case in bench.cases} == {1, 2}
+    assert {len(case.phrases) for case in bench.cases} == {1, 2}
     assert all(case.boxes and case_predicate(case)[0] for case in bench.cases)
-    assert len({case.predicate for case in bench.cases}) == 12
+    predicates = Counter(case.predicate for case in bench.cases)
+    assert len(predicates) >= 12 and set(predicates.values()) == {10}
     assert len({name for case in bench.cases for name in case.object_names}) >= 8
 
 
