@@ -182,12 +182,12 @@ class RelationBoothPipeline(
                 `set_image_prompt_scale` set.
             block_scales: factors of γ for blocks of the UNet, as in diffusers' `set_ip_adapter_scale`:
                 {"down": {"block_2": [0.0, 1.0]}, "up": {"block_0": [0.0, 1.0, 0.0]}}; blocks left out get 0.
-            image_prompt_start, image_prompt_end: shares of the steps between which image prompts act.
+            image_prompt_start, image_prompt_end: shares of the steps between which they act, one step at least.
             automatic_layout: find the regions from the text attention of each phrase. Boxes act until
                 `layout_start_step`; without boxes, image prompts act from there on only.
             mask_threshold: of automatic layout, in [0, 1].
-            layout_start_step: step from which automatic layout acts, ≥ 1; without boxes no later than after half of
-                the steps.
+            layout_start_step: step, of those in which image prompts act, from which automatic layout does, ≥ 1; without
+                boxes no later than after half of them.
             drop_grounding: let the resampler ignore phrases and boxes (its learned queries instead).
         Returns:
             As `StableDiffusionXLPipeline`.

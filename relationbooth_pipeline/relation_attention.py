@@ -187,6 +187,10 @@ def remove_parallel_attention(unet: torch.nn.Module) -> None:
     for attn in _parallel_layers(unet).values():
         attn.set_processor(FusedAttnProcessor2_0() if isinstance(attn.processor, FUSED) else AttnProcessor2_0())
     unet = getattr(unet, "_orig_mod", unet)
+    before_fusing = getattr(unet, "original_attn_processors", None) or {}  # which diffusers gives back
+    for path, processor in before_fusing.items():
+        if isinstance(processor, ParallelAttnProcessor):
+            before_fusing[path] = AttnProcessor2_0()
     vars(unet).pop("set_default_attn_processor", None)
     for number, hook in list(unet._forward_pre_hooks.items()):
         if hook is open_conditioning:

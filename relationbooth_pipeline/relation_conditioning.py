@@ -20,7 +20,7 @@ from .relation_inputs import (
     phrases_per_sample,
     scales_per_sample,
 )
-from .relation_layouts import AutomaticLayout, prompt_spans, side_by_side, warn_of_missing_phrases
+from .relation_layouts import AutomaticLayout, acting_calls, prompt_spans, side_by_side, warn_of_missing_phrases
 from .relation_regions import bounding_boxes, boxes_per_sample, masks_per_sample, pad_boxes
 from .relation_rows import GUIDED, OTHER_UNET, Conditioning, Drawing, ImagePromptKwargs, check_roles, is_known, roles_of
 
@@ -159,7 +159,7 @@ class RelationConditioningMixin(RelationEncodingMixin):
         relation = self.heaviest_relation()
         prior = relation.layout_prior if relation else None
         if prior and len(prior) == count:
-            return prior
+            return [list(box) for box in prior]
         if prior:
             logger.warning(f"the layout prior is for {len(prior)} objects, not {count}: they are placed side by side.")
         return side_by_side(count)
@@ -176,7 +176,7 @@ class RelationConditioningMixin(RelationEncodingMixin):
             samples = images_per_sample(inputs.image_prompts, drawing.batch_size)
             counts = [len(sample) for sample in samples]
             phrases = phrases_per_sample(inputs.phrases, counts)
-        if drawing.prompt is not None:
+        if None not in (drawing.prompt, phrases):
             warn_of_missing_phrases(phrases, [drawing.prompt] if isinstance(drawing.prompt, str) else drawing.prompt)
         is_unplaced = inputs.automatic_layout and inputs.boxes is None and inputs.masks is None
         boxes, masks_of = self.prepare_regions(counts, inputs.boxes, inputs.masks, zero_boxes=is_unplaced)
@@ -220,12 +220,14 @@ class RelationConditioningMixin(RelationEncodingMixin):
 
         def automatic_layout(masks, calls: int | None) -> AutomaticLayout:
             start = inputs.layout_start_step
-            if is_unplaced and calls is not None and start > max(1, calls // 2):
-                start = max(1, calls // 2)
-                logger.warning(
-                    f"automatic layout starts at step {start} of {calls}, not at {inputs.layout_start_step}: without "
-                    "`boxes`, image prompts would act too late or never."
-                )
+            if calls is not None:
+                steps = len(acting_calls(inputs.image_prompt_start, inputs.image_prompt_end, calls))
+                if start > (max(1, steps // 2) if is_unplaced else steps):
+                    start = max(1, steps // 2)
+                    logger.warning(
+                        f"automatic layout starts at step {start} of the {steps} in which image prompts act, not at "
+                        f"{inputs.layout_start_step}: it would act too late or never."
+                    )
             return self.relation_adapter.automatic_layout(repeated(spans, dim=0), masks, inputs.mask_threshold, start)
 
         conditioning = Conditioning(

@@ -140,8 +140,9 @@ def local_encoder_from_open_clip(
     """
     state = checkpoint.get("state_dict", checkpoint)
     visual = {k.removeprefix("module.").removeprefix("visual."): v for k, v in state.items() if "visual." in k}
-    if "conv1.weight" not in visual:
-        raise ValueError(f"{source} holds no open_clip vision transformer (`visual.conv1.weight` is missing).")
+    needed = ("conv1.weight", "positional_embedding", "proj", "transformer.resblocks.0.mlp.c_fc.weight")
+    if missing := [name for name in needed if name not in visual]:
+        raise ValueError(f"{source} holds no open_clip vision transformer (`visual.{missing[0]}` is missing).")
     width, _, patch, _ = visual["conv1.weight"].shape
     head_width = head_width or {1664: 104, 1408: 88, 1280: 80}.get(width, 64)
     side = round((visual["positional_embedding"].shape[0] - 1) ** 0.5)

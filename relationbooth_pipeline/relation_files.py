@@ -108,9 +108,8 @@ def _names_in(source: str | Path, subfolder: str | None, hub: dict) -> list[str]
         raise ValueError(f"`{source}` is no folder here, and without network its file must be named: `weight_name=`.")
     names = _from_hub(list_repo_files, source, **{key: hub[key] for key in ("revision", "token") if key in hub})
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
-    return [
-        rest for rest in (name.removeprefix(prefix) for name in names if name.startswith(prefix)) if "/" not in rest
-    ]
+    inside = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return [name for name in inside if "/" not in name]
 
 
 def fetched(fetch: Callable, source: str | Path, **arguments) -> Path:
@@ -151,9 +150,7 @@ def read_checkpoint(path: str | Path) -> dict:
     from safetensors.torch import load_file
 
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's own text advises to unpickle all the same
         beside = re.search(r"GLOBAL (\S+)", str(error))
         raise ValueError(
@@ -165,6 +162,9 @@ def read_checkpoint(path: str | Path) -> dict:
             f"`{path}` cannot be read safely ({type(error).__name__}: {error}). It is damaged, or holds more than "
             "tensors: download it again, or convert it to safetensors in an environment that you trust."
         ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"`{path}` must hold a dict of tensors, got a {type(state).__name__}: it is no checkpoint.")
+    return state
 
 
 def check_finite(state: dict, source: str) -> None:
@@ -205,9 +205,11 @@ def whole_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     Args:
         replace: allow `path` to be a folder that holds something, which is then replaced.
     Raises:
-        ValueError: `path` is a file, or holds something and may not be replaced; before the block runs.
+        ValueError: `path` is a file or `.`, or holds something and may not be replaced; before the block runs.
     """
     path = Path(path)
+    if not path.name:
+        raise ValueError(f"`{path}` cannot be exchanged for a new folder. Name one in it.")
     if path.exists() and not path.is_dir():
         raise ValueError(f"`{path}` is a file. Choose a new or empty folder.")
     if path.exists() and not replace and any(path.iterdir()):
@@ -238,12 +240,10 @@ def whole_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
 
 def flush(path: Path) -> None:
     """To the disk itself: a rename that survives a power cut must not precede the data."""
-    if path.is_dir():
-        if os.name == "nt":
-            return  # Windows cannot open folders
-        handle = os.open(path, os.O_RDONLY)
-    else:
-        handle = os.open(path, os.O_RDWR)  # Windows flushes only what is open for writing
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
+        return  # Windows cannot open folders
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows flushes only what is open for writing
     try:
         os.fsync(handle)
     finally:

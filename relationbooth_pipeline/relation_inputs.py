@@ -170,6 +170,14 @@ def scales_per_sample(scale: Any, counts: Sequence[int]) -> list[list[float]]:
     return samples
 
 
+def own_scale(scale: Any) -> float | list[float]:
+    """γ for later calls with one prompt, checked and copied: one number, or one per object."""
+    scale = scale.tolist() if hasattr(scale, "tolist") else scale
+    is_list = hasattr(scale, "__len__")
+    (sample,) = scales_per_sample(scale, [len(scale) if is_list else 1])
+    return sample if is_list else sample[0]
+
+
 def pad_scales(samples: Sequence[Sequence[float]]) -> torch.Tensor:
     """(B, N) float32, zeros for the padding."""
     longest = max(map(len, samples))

@@ -24,6 +24,21 @@ def side_by_side(count: int) -> list[list[float]]:
     return [[i / count, 0.1, (i + 1) / count, 0.9] for i in range(count)]
 
 
+def acting_calls(start: float, end: float, calls: int) -> list[int]:
+    """Which of so many calls of the UNet, from 0, lie whole between two shares of them.
+
+    Raises:
+        ValueError: none does: image prompts would never act.
+    """
+    acting = [call for call in range(calls) if call / calls >= start and (call + 1) / calls <= end]
+    if not acting:
+        raise ValueError(
+            f"`image_prompt_start` and `image_prompt_end` must have a whole step between them, got {start} and {end} "
+            f"for {calls} steps. Widen them, or take more steps."
+        )
+    return acting
+
+
 class AutomaticLayout:
     """Regions found from the text attention of each phrase while denoising; belongs to one generation.
 
@@ -145,7 +160,7 @@ def phrase_spans(phrases: Sequence[str], prompt: str, offsets: Sequence[tuple[in
 
 
 def prompt_spans(
-    pipe: DiffusionPipeline, phrases: Sequence[Sequence[str]], prompt: str | Sequence[str]
+    pipe: DiffusionPipeline, phrases: Sequence[Sequence[str]] | None, prompt: str | Sequence[str]
 ) -> torch.Tensor:
     """Token span of every phrase in its prompt, int (B, N, 2).
 
@@ -153,8 +168,10 @@ def prompt_spans(
         pipe: tokenizer and `maybe_convert_prompt` of the first text encoder.
         phrases: of each prompt.
     Raises:
-        ValueError: a phrase is not among the tokens that the encoder reads.
+        ValueError: no phrases, or one that is not among the tokens that the encoder reads.
     """
+    if phrases is None:
+        raise ValueError("automatic layout needs phrases, and these image prompts are without. Encode them again.")
     prompts = [prompt] if isinstance(prompt, str) else prompt
     samples = []
     for sample, text in zip(phrases, prompts):

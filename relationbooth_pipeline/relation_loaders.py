@@ -21,6 +21,7 @@ from .relation_image_encoder import (
     find_adapter_folder,
     is_adapter_folder,
 )
+from .relation_inputs import own_scale
 
 DEFAULT_SCALE = 0.6  # γ at inference and in RelationLoRA training (RelationBooth, 4.1)
 OWN_SLOTS = ("relation_adapter", *ENCODER_SLOTS.values())  # components that plain SDXL does not have
@@ -44,9 +45,8 @@ class RelationAdapterLoaderMixin:
         folder = Path(pretrained_model_name_or_path) / "relation_adapter"
         wanted = isinstance(pipe, cls) and pipe.unet is not None and pipe.relation_adapter is None
         if wanted and "relation_adapter" not in kwargs and is_adapter_folder(folder):
-            pipe.load_relation_adapter(
-                folder, **{n: kwargs[slot] for n, slot in ENCODER_SLOTS.items() if slot in kwargs}
-            )
+            given = {name: kwargs[slot] for name, slot in ENCODER_SLOTS.items() if slot in kwargs}
+            pipe.load_relation_adapter(folder, **given)
         return pipe
 
     @classmethod
@@ -116,7 +116,7 @@ class RelationAdapterLoaderMixin:
                 (`image_encoder/` beside its config, or the encoder of the saved pipeline that it lies in), else the
                 repository that its config names.
             local_image_encoder: the same for local tokens. None turns local tokens off by name.
-            revision, cache_dir, token, local_files_only, force_download: as in diffusers.
+            revision (the adapter's), cache_dir, token, local_files_only, force_download: as in diffusers.
         Raises:
             ValueError: a file is missing or damaged, weights do not fit the config, the adapter does not fit the UNet,
                 or an encoder has another width than the adapter reads. The pipeline is then as it was.
@@ -132,10 +132,10 @@ class RelationAdapterLoaderMixin:
             adapter = load_model(RelationAdapter, folder, dtype=self.unet.dtype)
             adapter.check_fits(self.unet)
 
-        config = adapter.config
+        config, shared = adapter.config, {name: value for name, value in kwargs.items() if name != "revision"}
         if image_encoder == "auto":
             image_encoder = encoder_source("image_encoder", folder, config.image_encoder)
-        image_encoder = load_model(CLIPVisionModelWithProjection, image_encoder, dtype=self.unet.dtype, **kwargs)
+        image_encoder = load_model(CLIPVisionModelWithProjection, image_encoder, dtype=self.unet.dtype, **shared)
         if local_image_encoder == "auto":
             local_image_encoder = None
             if config.local_grid:
@@ -143,7 +143,7 @@ class RelationAdapterLoaderMixin:
         if local_image_encoder is not None:
             if not config.local_grid:
                 raise ValueError("this adapter was trained without local tokens: pass `local_image_encoder=None`.")
-            local_image_encoder = load_model(LocalImageEncoder, local_image_encoder, dtype=self.unet.dtype, **kwargs)
+            local_image_encoder = load_model(LocalImageEncoder, local_image_encoder, dtype=self.unet.dtype, **shared)
         adapter.check_encoders(image_encoder, local_image_encoder)
 
         self._register_relation_components(dict(zip(OWN_SLOTS, (adapter, image_encoder, local_image_encoder))))
@@ -209,8 +209,8 @@ class RelationAdapterLoaderMixin:
             install_parallel_attention(self.unet)
 
     def set_image_prompt_scale(self, scale: float | list[float]) -> None:
-        """γ used when a call gives none: one number, or one per object."""
-        self._image_prompt_scale = scale
+        """γ used when a call gives none: one number, or one per object; a ValueError for anything else."""
+        self._image_prompt_scale = own_scale(scale)
 
     def check_adapter(self) -> None:
         """Raise a ValueError unless an adapter is loaded."""

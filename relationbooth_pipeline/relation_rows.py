@@ -13,7 +13,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.pipelines.pag.pag_utils import PAGMixin
 
 from .relation_inputs import OTHER_UNET, ImagePromptKwargs  # noqa: F401 (the second for those who look for it here)
-from .relation_layouts import AutomaticLayout, open_all, open_rows
+from .relation_layouts import AutomaticLayout, acting_calls, open_all, open_rows
 
 # A batch of the UNet is made of equal parts, one for each role, in this or that order. Role → does it read image
 # prompts? "perturbed" is the conditional part under perturbed self-attention (PAG), "picture" the part of
@@ -204,9 +204,8 @@ class Conditioning:
     def _acts(self) -> bool:
         if (self.first, self.last) == (0.0, 1.0):
             return True
-        call, calls = self._call, self.calls()
         self._call += 1
-        return call / calls >= self.first and (call + 1) / calls <= self.last
+        return self._call - 1 in acting_calls(self.first, self.last, self.calls())
 
 
 def roles_of(pipeline: diffusers.DiffusionPipeline, arguments: Mapping[str, Any]) -> Callable[[], tuple[str, ...]]:

@@ -5,9 +5,10 @@ import binascii
 import io
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
-from ..relation_images import open_image
+from ..relation_images import read_mask
 
 DATA_URL = "data:image/png;base64,"
 MASK_SIDE = 64  # cells; a mask of a box where the picture's size is the model's
@@ -15,13 +16,13 @@ MAX_MASK_BYTES = 65_536  # of a data URL; a painted mask of 64 × 64 takes about
 
 
 def open_mask(source: str) -> Image.Image:
-    """Grey picture, white where the object goes, from an image file or a `data:image/png;base64,` URL.
+    """Grey picture, white where the object goes, from an image file (as `read_mask`) or a `data:image/png;base64,` URL.
 
     Raises:
         ValueError: unreadable, too large, or nothing is painted.
     """
     if not source.startswith(DATA_URL):
-        mask = open_image(Path(source)).convert("L")
+        mask = Image.fromarray(np.uint8(255) * read_mask(Path(source)).numpy())
     elif len(source) > MAX_MASK_BYTES:
         raise ValueError(f"a painted mask must have at most {MAX_MASK_BYTES} characters, got {len(source)}. Clear it.")
     else:

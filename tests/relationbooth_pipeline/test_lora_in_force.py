@@ -65,6 +65,8 @@ def test_the_prior_follows_what_changes_the_picture(name, pipe):
     for step in steps:
         step(pipe)
     assert pipe.layout(2) == boxes
+    pipe.layout(2)[0][0] = 99  # a caller's own list
+    assert pipe.layout(2) == boxes
     plain = generate(tiny_pipeline(), **TWO, boxes=BOXES)
     acts = not torch.allclose(generate(pipe, **TWO, boxes=BOXES), plain, atol=1e-4)
     assert acts == (boxes == PRIOR) or name == "weight below 0"  # an inverted relation has no layout that we know

@@ -52,6 +52,9 @@ def test_clipselfs_checkpoint_converts():
     checkpoint["state_dict"].pop("module.visual.ln_post.bias")
     with pytest.raises(ValueError, match="1 missing .*post_layernorm.bias"):
         local_encoder_from_open_clip(checkpoint, head_width=8)
+    resnet = {"visual.conv1.weight": torch.zeros(4, 3, 3, 3), "visual.attnpool.positional_embedding": torch.zeros(5, 8)}
+    with pytest.raises(ValueError, match="no open_clip vision transformer .`visual.positional_embedding` is missing"):
+        local_encoder_from_open_clip(resnet)
 
 
 def released_form(adapter: RelationAdapter, unet) -> dict:

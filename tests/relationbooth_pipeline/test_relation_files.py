@@ -3,9 +3,10 @@
 import os
 
 import pytest
+import torch
 
 from relationbooth_pipeline import relation_files
-from relationbooth_pipeline.relation_files import flush, whole_file, whole_folder
+from relationbooth_pipeline.relation_files import flush, read_checkpoint, whole_file, whole_folder
 
 
 def test_a_file_appears_whole_with_ordinary_permissions(tmp_path):
@@ -18,6 +19,20 @@ def test_a_file_appears_whole_with_ordinary_permissions(tmp_path):
             assert not (tmp_path / name).exists()
         assert (tmp_path / name).read_text() == "text"
         assert (tmp_path / name).stat().st_mode == ordinary.stat().st_mode
+
+
+def test_the_current_folder_cannot_be_exchanged(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="`.` cannot be exchanged for a new folder. Name one in it"), whole_folder("."):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)]])
+def test_what_is_no_dict_of_tensors_is_no_checkpoint(tmp_path, content):
+    torch.save(content, tmp_path / "some.pt")
+    with pytest.raises(ValueError, match=r"some.pt` must hold a dict of tensors, got a (Tensor|list)"):
+        read_checkpoint(tmp_path / "some.pt")
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):

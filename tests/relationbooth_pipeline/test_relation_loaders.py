@@ -7,10 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from relationbooth_pipeline import (
-    LocalImageEncoder,
-    adapter_from_released,
-)
+from relationbooth_pipeline import LocalImageEncoder, adapter_from_released, relation_loaders
+from relationbooth_pipeline.relation_loaders import load_model
 from tests.relationbooth_pipeline.test_relation_conversion import released_form
 from tests.relationbooth_pipeline.whole.test_pipeline_call import TWO, generate
 from tests.tiny import photo, tiny_adapter, tiny_pipeline, tiny_unet, tiny_vision
@@ -53,6 +51,26 @@ def test_an_adapter_in_a_saved_pipeline_brings_its_encoders(saved, tmp_path, mon
     fresh.load_relation_adapter("someone/whole", subfolder="relation_adapter")
     assert torch.equal(generate(fresh, **TWO), expected)
     assert not (tmp_path / "cache" / "unet").exists()
+
+
+def test_a_revision_is_the_adapter_s_alone(saved, monkeypatch):
+    pipe, folder = saved
+    asked = {}
+
+    def found(source, subfolder, hub):
+        asked["adapter"] = hub
+        return folder
+
+    def read(kind, source, **options):
+        asked[kind.__name__] = options
+        return load_model(kind, source, **{n: v for n, v in options.items() if n not in ("token",)})
+
+    monkeypatch.setattr(relation_loaders, "find_adapter_folder", found)
+    monkeypatch.setattr(relation_loaders, "load_model", read)
+    tiny_pipeline(adapter=False).load_relation_adapter("someone/adapter", revision="0123abc", token="t")
+    assert asked["adapter"] == {"revision": "0123abc", "token": "t"}
+    for encoder in ("CLIPVisionModelWithProjection", "LocalImageEncoder"):
+        assert asked[encoder]["token"] == "t" and "revision" not in asked[encoder]
 
 
 def test_local_tokens_are_turned_off_by_name(saved):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from relationbooth_pipeline.generation.masks import open_mask
 from relationbooth_pipeline.relation_images import read_mask
 from relationbooth_pipeline.relation_regions import masks_per_sample
 from tests.tiny import photo
@@ -72,6 +73,7 @@ def test_files_read_as_their_pictures(name, tmp_path):
     FORMS[name].save(tmp_path / "mask.png")
     assert torch.equal(read_mask(tmp_path / "mask.png"), torch.from_numpy(MASK))
     assert torch.equal(read_mask(str(tmp_path / "mask.png")), torch.from_numpy(MASK))
+    assert np.array_equal(open_mask(str(tmp_path / "mask.png")), BYTES), "the command line reads it alike"
 
 
 def test_a_mask_turned_by_its_camera_is_upright(tmp_path):

@@ -1,5 +1,7 @@
 """Laws of a generation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import LCMScheduler, StableDiffusionXLPipeline
@@ -91,6 +93,14 @@ def test_the_scale_setter_is_the_default(pipe):
     expected = generate(pipe, **TWO, image_prompt_scale=0.2)
     pipe.set_image_prompt_scale(0.2)
     close(generate(pipe, **TWO), expected)
+    each = [0.2, 0.2]
+    pipe.set_image_prompt_scale(each)
+    each.append(0.9)  # the caller's list stays the caller's
+    close(generate(pipe, **TWO), expected)
+    for scale in (None, "abc", float("nan"), [0.5, None]):
+        with pytest.raises(ValueError, match="`image_prompt_scale` must"):
+            pipe.set_image_prompt_scale(scale)
+    close(generate(pipe, **TWO), expected)
     pipe.set_image_prompt_scale(0.6)
 
 
@@ -104,7 +114,12 @@ def test_filled_masks_equal_their_boxes(pipe):
 
 def test_encoded_image_prompts_can_be_kept(pipe):
     encoded = pipe.encode_image_prompts(TWO["image_prompts"], TWO["phrases"])
-    assert torch.equal(generate(pipe, image_prompts=encoded, boxes=BOXES), generate(pipe, **TWO, boxes=BOXES))
+    expected = generate(pipe, **TWO, boxes=BOXES)
+    assert torch.equal(generate(pipe, image_prompts=encoded, boxes=BOXES), expected)
+    encoded = replace(encoded, phrases=None)
+    assert torch.equal(generate(pipe, image_prompts=encoded, boxes=BOXES), expected)
+    with pytest.raises(ValueError, match="automatic layout needs phrases"):
+        generate(pipe, image_prompts=encoded, automatic_layout=True)
 
 
 def test_automatic_layout_belongs_to_one_call(pipe):
@@ -117,8 +132,19 @@ def test_automatic_layout_belongs_to_one_call(pipe):
 
 
 def test_automatic_layout_starts_as_the_boxes(pipe):
-    late = {"automatic_layout": True, "layout_start_step": 99}
-    close(generate(pipe, **TWO, boxes=BOXES, **late), generate(pipe, **TWO, boxes=BOXES))
+    def latents(**options):
+        seen = []
+
+        def after_step(pipe, step, timestep, tensors):
+            seen.append(tensors["latents"].clone())
+            return tensors
+
+        generate(pipe, **TWO, boxes=BOXES, **options, num_inference_steps=3, callback_on_step_end=after_step)
+        return seen
+
+    boxes, found = latents(), latents(automatic_layout=True, layout_start_step=3)
+    close(found[1], boxes[1])
+    assert (found[2] - boxes[2]).abs().max() > 1e-5
 
 
 def test_automatic_layout_of_a_batch(pipe):

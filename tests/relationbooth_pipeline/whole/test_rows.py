@@ -186,12 +186,24 @@ def test_image_prompts_act_between_two_shares_of_the_steps():
     with pytest.raises(ValueError, match="0 ≤ start < end ≤ 1, got 0.6 and 0.5"):
         generate(pipe, **TWO, image_prompt_start=0.6, image_prompt_end=0.5)
 
+    with pytest.raises(ValueError, match="must have a whole step between them, got 0.6 and 0.7 for 4 steps"):
+        generate(pipe, **TWO, num_inference_steps=4, image_prompt_start=0.6, image_prompt_end=0.7)
 
-@pytest.mark.parametrize("steps", [1, 3, 4, 5, 20])
-def test_automatic_layout_without_boxes_acts_in_time(steps):
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"num_inference_steps": steps} for steps in (1, 3, 4, 5, 20)),
+        {"num_inference_steps": 10, "image_prompt_end": 0.4},
+        {"num_inference_steps": 10, "image_prompt_start": 0.7},
+        {"num_inference_steps": 4, "boxes": BOXES},
+    ],
+)
+def test_automatic_layout_acts_in_time(options):
     pipe = tiny_pipeline()
-    found, plain = (generate(pipe, num_inference_steps=steps, **o) for o in ({**TWO, "automatic_layout": True}, {}))
-    assert (found - plain).abs().max() > 1e-4
+    without = {**TWO, "boxes": BOXES} if "boxes" in options else {"num_inference_steps": options["num_inference_steps"]}
+    found = generate(pipe, **TWO, **options, automatic_layout=True)
+    assert (found - generate(pipe, **{**options, **without} if "boxes" in options else without)).abs().max() > 1e-5
 
 
 def test_automatic_layout_looks_at_the_conditional_part_once_a_call():

@@ -145,6 +145,14 @@ def test_fused_projections_and_default_processors_leave_image_prompts_alone(pipe
     assert "set_default_attn_processor" not in vars(pipe.unet)
 
 
+def test_an_adapter_that_was_unloaded_while_projections_were_fused_does_not_come_back():
+    pipe = tiny_pipeline()
+    pipe.fuse_qkv_projections()
+    pipe.unload_relation_adapter()
+    pipe.unfuse_qkv_projections()
+    assert not any("Parallel" in type(processor).__name__ for processor in pipe.unet.attn_processors.values())
+
+
 def test_projections_fused_in_the_unet_itself_are_refused(pipe):
     pipe.unet.fuse_qkv_projections()
     with pytest.raises(ValueError, match="FusedAttnProcessor2_0, which would ignore"):
