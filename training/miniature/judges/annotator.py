@@ -12,10 +12,10 @@ from relationbooth_pipeline.miniature.networks import GRID, DenseReader
 from ..stages.attributes import ATTRIBUTES, IGNORED, attribute_targets
 from ..stages.training_loop import Trainer, TrainingPlan
 from ..world.poses.skeletons import KEYPOINT_NAMES
-from ..world.rendering import BACKGROUNDS, Scene, render
-from ..world.splits import held_out_characters, portrait_poses, training_character
+from ..world.rendering import Scene
+from ..world.splits import held_out_characters, training_character
 from .files import save_network
-from .scenes import draw_scenes, pixels_of, soften
+from .scenes import draw_photo, draw_scenes, pixels_of, soften
 
 FILE_NAME = "annotator.safetensors"
 ALONE_SHARE = 0.2  # of the pool: single characters as image prompts show them, beside those of all poses
@@ -75,9 +75,7 @@ class Grids:
 def draw_pool(count: int, rng: random.Random, draw) -> list[Scene]:
     """Scenes of all poses, and characters alone as image prompts show them."""
     alone = round(ALONE_SHARE * count)
-    scenes = draw_scenes(count - alone, rng, draw)
-    known = portrait_poses()
-    return scenes + [render([draw(rng)], rng.choice(known), rng.choice(tuple(BACKGROUNDS)), rng) for _ in range(alone)]
+    return draw_scenes(count - alone, rng, draw) + [draw_photo(draw(rng), rng) for _ in range(alone)]
 
 
 def dense_losses(said: dict[str, torch.Tensor], right: Grids) -> dict[str, torch.Tensor]:

@@ -12,16 +12,27 @@ from PIL import Image
 from ..world.identities import Character
 from ..world.pictures import to_pictures, to_tensor
 from ..world.poses import RELATIONS
+from ..world.proportions import PROPORTIONS
 from ..world.rendering import BACKGROUNDS, Scene, render
-from ..world.splits import known_poses
+from ..world.splits import known_poses, portrait_poses
 
 Draw = Callable[[random.Random], Character]
+PHOTO_SHARE = 0.1  # of the scenes: who was never seen so small would be taken for nobody
+
+
+def draw_photo(character: Character, rng: random.Random, annotate: bool = True) -> Scene:
+    """A character alone, as image prompts and the bench's photos show it: smaller than in a scene."""
+    place, scale = rng.choice(tuple(BACKGROUNDS)), PROPORTIONS.portrait
+    return render([character], rng.choice(portrait_poses()), place, rng, annotate=annotate, figure_scale=scale)
 
 
 def draw_scenes(count: int, rng: random.Random, draw: Draw) -> list[Scene]:
-    """Annotated scenes of all poses of this edition, with characters from `draw(rng)`."""
+    """Annotated scenes of all poses of this edition, and some photos, with characters from `draw(rng)`."""
     scenes, poses = [], known_poses()
     for _ in range(count):
+        if rng.random() < PHOTO_SHARE:
+            scenes.append(draw_photo(draw(rng), rng))
+            continue
         pose = rng.choice(poses)
         characters = [draw(rng) for _ in range(2 if pose in RELATIONS else 1)]
         scenes.append(render(characters, pose, rng.choice(tuple(BACKGROUNDS)), rng))

@@ -16,10 +16,10 @@ from ..stages.training_loop import Trainer, TrainingPlan
 from ..world.captions import PREDICATES, make_caption, world_words
 from ..world.pictures import to_tensor
 from ..world.poses import RELATIONS
-from ..world.rendering import BACKGROUNDS, IMAGE_SIZE, render
-from ..world.splits import held_out_characters, portrait_poses, training_character
+from ..world.rendering import IMAGE_SIZE, render
+from ..world.splits import held_out_characters, training_character
 from .files import save_network
-from .scenes import Draw, soften
+from .scenes import Draw, draw_photo, soften
 from .statements import Facts, Statement, caption_statement, hard_group, phrase_statement, predicate_statement, truth
 
 FILE_NAME = "towers.safetensors"
@@ -39,8 +39,7 @@ class Scales(nn.Module):
 
 def _photo(character, rng: random.Random) -> np.ndarray:
     """(S, S, 3) uint8: a character alone; half of them cut to its middle, as crops are."""
-    pose = rng.choice(portrait_poses())
-    image = render([character], pose, rng.choice(tuple(BACKGROUNDS)), rng, annotate=False).image
+    image = draw_photo(character, rng, annotate=False).image
     if rng.random() < 0.5:
         return image
     width, height = rng.randrange(72, IMAGE_SIZE), rng.randrange(100, IMAGE_SIZE)

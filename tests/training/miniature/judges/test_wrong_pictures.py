@@ -1,6 +1,7 @@
 """Pictures that judges must not take for whole: what is damaged, what is not, and what is said of them."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
-from training.miniature.judges import damage
+from training.miniature.judges import damage, scenes
 from training.miniature.judges.damage import DAMAGES, HELD_OUT_DAMAGES
 from training.miniature.judges.pictures import ANSWERS, answer_numbers
 from training.miniature.judges.scenes import (
@@ -21,7 +22,9 @@ from training.miniature.judges.scenes import (
 )
 from training.miniature.judges.wrong_layouts import LEAST_CHANGE, WRONG_LAYOUTS, Wrong
 from training.miniature.stages.attributes import IGNORED
+from training.miniature.world.identities import named_character
 from training.miniature.world.poses import POSES, RELATIONS
+from training.miniature.world.proportions import EDITIONS
 from training.miniature.world.rendering import render
 from training.miniature.world.splits import known_poses, training_character
 
@@ -119,3 +122,17 @@ def test_every_pose_is_drawn():
     scenes = draw_scenes(200, random.Random(0), training_character)
     assert {scene.pose for scene in scenes} == set(known_poses())
     assert all(len(scene.characters) == (2 if scene.pose in RELATIONS else 1) for scene in scenes)
+
+
+def test_photos_are_among_the_scenes_as_image_prompts_show_them(monkeypatch):
+    """The second edition's photos show a figure at three quarters of its height in a scene."""
+
+    def height(scale):
+        monkeypatch.setattr(scenes, "PROPORTIONS", replace(EDITIONS[2], portrait=scale))
+        photos = [scenes.draw_photo(named_character("cat", "red"), random.Random(seed)) for seed in range(20)]
+        return np.mean([np.ptp(photo.keypoints[0, :, 1]) for photo in photos])
+
+    assert height(0.75) == pytest.approx(0.75 * height(1.0), rel=0.02)
+    monkeypatch.setattr(scenes, "draw_photo", lambda character, rng: None)
+    drawn = scenes.draw_scenes(200, random.Random(0), training_character)
+    assert 10 <= drawn.count(None) <= 30 and len(drawn) == 200
