@@ -1,9 +1,9 @@
 """Build and upload the Hub repositories of this project.
 
-    python hub_cards/publish.py export FOLDER                        # the miniature, complete, loads without pip
-    python hub_cards/publish.py export FOLDER --pipeline PATH --adapter PATH
-    python hub_cards/publish.py upload FOLDER ORG/NAME
-    python hub_cards/publish.py space FOLDER ORG/NAME                # the page as a Space; FOLDER alone: build only
+    python -m hub_cards.publish export FOLDER                        # the miniature, complete, loads without pip
+    python -m hub_cards.publish export FOLDER --pipeline PATH --adapter PATH
+    python -m hub_cards.publish upload FOLDER ORG/NAME
+    python -m hub_cards.publish space FOLDER ORG/NAME                # the page as a Space; FOLDER alone: build only
 
 An exported folder is a whole pipeline: weights, the component code that `DiffusionPipeline.from_pretrained(folder,
 trust_remote_code=True)` needs, and its card.
@@ -94,10 +94,18 @@ def _load_in_one_dtype(config: Path) -> None:
 
 
 def load(pipeline: str | None, adapter: str | None, dtype: torch.dtype = torch.float16) -> RelationBoothPipeline:
-    """What is to be exported; the embedded miniature by default. Half precision halves what everybody downloads."""
+    """What is to be exported; the embedded miniature by default. Half precision halves what everybody downloads.
+
+    Raises:
+        ValueError: `pipeline` is a folder that holds none.
+    """
     if pipeline is None:
         weights = relationbooth_pipeline.miniature.path()
         pipeline, adapter = str(weights), adapter or str(weights / "relation_adapter")
+    elif Path(pipeline).is_dir() and not (Path(pipeline) / "model_index.json").is_file():
+        raise ValueError(
+            f"`--pipeline` must be a pipeline's folder, but `{pipeline}` has no `model_index.json`. Check the path."
+        )
     pipe = RelationBoothPipeline.from_pretrained(pipeline, dtype=dtype)
     if adapter is not None:
         pipe.load_relation_adapter(adapter)

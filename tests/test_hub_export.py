@@ -1,5 +1,7 @@
 """The exported folder is complete: it loads where our package is not installed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from hub_cards.publish import export, main, upload
 from tests.forked import NO_HUB, parent_of
 from tests.relationbooth_pipeline.whole.test_pipeline_call import BOXES, TWO, generate
 from tests.tiny import tiny_pipeline
+
+ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
 import sys, torch
@@ -132,3 +136,15 @@ def test_refusals(exported, tmp_path):
         export(tiny_pipeline(adapter=False), tmp_path / "plain")
     with pytest.raises(ValueError, match="is no exported pipeline"):
         upload(tmp_path, "org/name")
+
+
+def test_a_folder_without_an_index_is_no_pipeline(tmp_path, capsys):
+    assert main(["export", str(tmp_path / "out"), "--pipeline", str(tmp_path)]) == 1
+    assert f"`{tmp_path}` has no `model_index.json`" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_the_program_starts_as_its_help_says():
+    done = subprocess.run(
+        [sys.executable, "-m", "hub_cards.publish", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "python -m hub_cards.publish export FOLDER" in done.stdout, done.stderr

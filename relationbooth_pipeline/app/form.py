@@ -118,6 +118,8 @@ def form_of(
         settings: of a written picture. images: its references as found here, None where one is not.
         offers, defaults: of the studio.
     """
+    from ..generation.masks import DATA_URL  # late: it brings torch, and the page opens before
+
     rest = MAX_OBJECTS - len(images)
     gamma, scale = defaults["image_prompt_scale"], settings.image_prompt_scale
     strengths = [1.0] * len(images)
@@ -127,11 +129,18 @@ def form_of(
         gamma = scale
     boxes = settings.box or [None] * len(images)
     masks = settings.mask or [None] * len(images)
-    places = [entry(*values) for values in zip(settings.phrase, (image is not None for image in images), boxes, masks)]
+    painted = [mask if isinstance(mask, str) and mask.startswith(DATA_URL) else None for mask in masks]
+    present = [image is not None for image in images]
+    places = [entry(*values) for values in zip(settings.phrase, present, boxes, painted)]
     lost = [
         f"the photo of the {phrase} (add it again: {reference_name(reference)})"
         for phrase, image, reference in zip(settings.phrase, images, settings.image)
         if image is None
+    ]
+    lost += [
+        f"the mask of the {phrase} (paint it again: {reference_name(mask)})"
+        for phrase, mask, kept in zip(settings.phrase, masks, painted)
+        if mask and not kept
     ]
     loras, weights = [], []
     for name, weight in settings.lora:

@@ -18,7 +18,9 @@ def python_lines(settings: dict) -> str:
         lines += ["folder = miniature.path()", "pipe = RelationBoothPipeline.from_pretrained(folder)"]
     else:
         dtype = settings["dtype"] if settings["dtype"] != "auto" else "float16"
-        lines += [f"pipe = RelationBoothPipeline.from_pretrained({settings['model']!r}, dtype=torch.{dtype})"]
+        single_file = settings["model"].endswith(".safetensors")
+        load, named = ("from_single_file", "torch_dtype") if single_file else ("from_pretrained", "dtype")
+        lines += [f"pipe = RelationBoothPipeline.{load}({settings['model']!r}, {named}=torch.{dtype})"]
     if settings["image"]:
         lines += _adapter(settings, miniature)
     names = []
@@ -61,7 +63,10 @@ def _arguments(settings: dict, masks: list | None) -> dict[str, str]:
         if settings["automatic_layout"]:
             arguments["automatic_layout"] = "True"
         elif masks:
-            parts = [f"open_mask({m!r})" if m else f"box_mask({b!r}, {size})" for m, b in zip(masks, settings["box"])]
+            parts = [
+                f"open_mask({m['name'] if isinstance(m, dict) else m!r})" if m else f"box_mask({b!r}, {size})"
+                for m, b in zip(masks, settings["box"])
+            ]
             arguments["masks"] = f"[{', '.join(parts)}]"
         else:
             arguments["boxes"] = f"[{''.join(chr(10) + ' ' * 8 + repr(box) + ',' for box in settings['box'])}\n    ]"

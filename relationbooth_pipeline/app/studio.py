@@ -37,10 +37,13 @@ class Offer:
     layout: list[list[float]] | None = None
 
     def sentence(self, phrases: list[str]) -> str | None:
-        """The template filled with the phrases; None when it is for another number of objects."""
+        """The template filled with the phrases; None when it is for another number of objects, or has other slots."""
         if not self.template or self.layout is None or len(self.layout) != len(phrases):
             return None
-        return self.template.format(*phrases)
+        try:
+            return self.template.format(*phrases)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # a header that another program wrote
+            return None
 
 
 def _own_header(file: Path) -> SimpleNamespace:
@@ -201,7 +204,7 @@ class Studio:
             given = getattr(settings, name) or ""
             if any(len(text) > MOST_TEXT for text in (given if isinstance(given, list) else [given])):
                 raise ValueError(f"`{name}` must have at most {MOST_TEXT} characters.")
-        if any(mask is not None and not mask.startswith(DATA_URL) for mask in settings.mask or []):
+        if any(mask is not None and not str(mask).startswith(DATA_URL) for mask in settings.mask or []):
             raise ValueError(
                 "`mask` must be painted here: a data URL of a PNG, or null."
             )  # never a file of this machine

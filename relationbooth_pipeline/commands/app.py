@@ -29,7 +29,7 @@ def app(
     host: Annotated[str, typer.Option(help="Address to listen on; other than this machine's own needs a password.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int | None, typer.Option(help="Default: the first free one from 7860.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default: the first free one from 7860.")] = None,
     password: Annotated[
         str | None, typer.Option(envvar="RELATIONBOOTH_PASSWORD", help="Of the user relationbooth.")
     ] = None,

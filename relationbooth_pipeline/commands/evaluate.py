@@ -34,17 +34,23 @@ def cases(
     from ..evaluation.benches import BENCHES, open_cases, read_bench
     from ..evaluation.cases import CaseFile, case_predicate, read_cases, write_cases
     from ..evaluation.cases.sheet import case_sheet
+    from ..generation.outputs import check_apart, check_output
     from ..sheets.png_settings import save_png
 
+    if sheet is not None:
+        check_output("--sheet", sheet)
     if bench in BENCHES:
         if output is None or output.suffix != ".jsonl":
             raise ValueError(f"`--output` must name the case file to write (.jsonl), got {output}.")
         found = CaseFile(tuple(read_bench(bench, sources or [], seed, count)), Path.cwd()).check()
-        found = read_cases(write_cases(found.cases, found.folder, output))
     else:
         if sources or output:
             raise ValueError(f"`{bench}` is no bench to read ({', '.join(BENCHES)}); a case file takes no sources.")
         found = open_cases(bench).check()
+    if sheet is not None:
+        check_apart([("--sheet", sheet)], inputs=found.photos)
+    if output is not None:
+        found = read_cases(write_cases(found.cases, found.folder, output))
     without = [case.id for case in found.cases if case_predicate(case)[0] is None]
     typer.echo(f"{len(found.cases)} cases, fingerprint {found.fingerprint}")
     typer.echo(f"{len(without)} without a predicate (no CLIP-R)" + (f": {', '.join(without[:5])} …" if without else ""))
@@ -165,6 +171,7 @@ def run(
         ),
         pictures=pictures,
         limit=limit,
+        against=against,
         shard=shard,
         engine=engine,
         workers=workers,
@@ -180,7 +187,7 @@ def run(
     if shard is not None:
         typer.echo(f"{output}: this shard is done; when all are, `relationbooth evaluate report {output}`.")
         return
-    for line in finish(opened, against, published):
+    for line in finish(opened, published):
         typer.echo(line)
 
 
@@ -215,7 +222,7 @@ def compare(
     bench: Annotated[str | None, typer.Option(help="The case file, to tell one object from two.")] = None,
     against: Annotated[str | None, typer.Option(help="System that the others are compared with.")] = None,
 ) -> None:
-    """Print one table of several runs' systems, paired by case; refused unless their cases are the same."""
+    """Print one table of several runs' systems, on the cases that all have; refused unless of one case file."""
     from ..evaluation.finishing import comparison
 
     typer.echo(comparison(runs, bench, against))

@@ -70,11 +70,12 @@ def generate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Default: drawn, and kept in the PNG.")] = None,
     count: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Number of pictures, with the seeds SEED, SEED + 1, …; written to name.png, name_1.png, name_2.png, …"
+            help="Number of pictures, with the seeds SEED, SEED + 1, …; written to name.png, name_1.png, name_2.png, … "
+            "Default: 1."
         ),
-    ] = 1,
+    ] = None,
     height: Annotated[
         int | None, typer.Option(help="Pixels, a multiple of 8 up to 4096. Default: the model's size.")
     ] = None,
@@ -89,8 +90,12 @@ def generate(
         typer.Option(help="How strongly the images act, in [0, 10]. Default: 0.6; the miniature's 1."),
     ] = None,
     output: Annotated[
-        Path, typer.Option(help="The picture; a PNG that keeps all settings. A file of this name is replaced.")
-    ] = Path("relationbooth.png"),
+        Path | None,
+        typer.Option(
+            help="The picture; a PNG that keeps all settings. A file of this name is replaced. Default: "
+            "relationbooth.png."
+        ),
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Also write references | boxes | results to this PNG. Default: no sheet.")
     ] = None,
@@ -126,13 +131,14 @@ def generate(
         own = {"--prompt": prompt, "--image": image, "--phrase": phrase, "--box": box, "--lora": lora, "--sheet": sheet}
         own |= {"--negative-prompt": negative_prompt, "--seed": seed, "--height": height, "--width": width}
         own |= {"--steps": steps, "--guidance-scale": guidance_scale, "--guidance-rescale": guidance_rescale}
-        own |= {"--image-prompt-scale": image_prompt_scale, "--mask": mask}
+        own |= {"--image-prompt-scale": image_prompt_scale, "--mask": mask, "--count": count, "--output": output}
         own |= {"--automatic-layout": automatic_layout or None, "--no-local-tokens": None if local_tokens else False}
         if given := [name for name, value in own.items() if value is not None]:
             raise ValueError(f"`--from` brings the settings of its pictures: leave out {', '.join(given)}.")
         return draw_batch(jobs, GenerationSettings("", **common))
     if prompt is None:
         raise ValueError("`--prompt` is needed, the sentence of the picture; or `--from`, a file of many.")
+    count, output = 1 if count is None else count, output or Path("relationbooth.png")
     settings = GenerationSettings(
         prompt=prompt,
         lora=[parse_lora(text) for text in lora or []],
@@ -158,7 +164,7 @@ def generate(
     targets = [("--output", file) for file in files] + ([] if sheet is None else [("--sheet", sheet)])
     for flag, file in targets:
         check_output(flag, file)
-    check_apart(targets, inputs=[*settings.image, *filter(None, settings.mask or [])])
+    check_apart(targets, inputs=settings.files())
 
     console = Console(stderr=True)
     with console.status("loading models"):
@@ -200,6 +206,8 @@ def draw_batch(file: Path, common: "GenerationSettings") -> None:
 
     jobs = read_jobs(file, common)
     results = file.with_name(f"{file.stem}.results.jsonl")
+    if results.is_dir():
+        raise ValueError(f"`--from`: the results go to `{results}`, which must be a file, but is a folder. Move it.")
     hide_bars()
     found: Counter = Counter()
     with denoising_progress() as show:

@@ -101,11 +101,17 @@ def _triplets(path: Path) -> dict[str, Any]:
 
 
 def _adapter(path: Path, config: dict[str, Any]) -> dict[str, Any]:
-    resampler = config["resampler_config"]
+    resampler, widths = config.get("resampler_config"), config.get("layer_widths")
+    whole = isinstance(resampler, dict) and isinstance(widths, dict)
+    if not whole or not all(isinstance(width, int) for width in widths.values()):
+        raise ValueError(
+            f"`{path / 'config.json'}` of a RelationAdapter must have `resampler_config`, an object, and "
+            "`layer_widths`, a whole number for each layer. Download the folder again."
+        )
     return {
         "kind": "relation adapter",
-        "layers": len(config["layer_widths"]),
-        "layer_widths": sorted(set(config["layer_widths"].values())),
+        "layers": len(widths),
+        "layer_widths": sorted(set(widths.values())),
         "context_width": resampler.get("output_dim"),
         "tokens_per_object": resampler.get("num_queries"),
         "local_grid": config.get("local_grid"),

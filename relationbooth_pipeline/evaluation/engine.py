@@ -10,6 +10,7 @@ from .benches import open_cases
 from .cases import Case
 from .metrics import MetricOptions, plan_metrics, score_case
 from .metrics.scores import keep_columns
+from .statistics import check_against
 from .systems import System, SystemOptions, build_systems, draw_cases, is_drawn
 from .systems.pictures import told_when_full, write_json
 
@@ -24,6 +25,7 @@ class RunOptions:
     Attributes:
         bench: "miniature", or a case file. output: folder of the run. systems: texts, see `build_systems`.
         pictures: of each case. limit: number of cases, spread over the bench; None: all.
+        against: system that the report compares the others with; None: the first.
         shard: "i/n". engine: "local" or "ray". workers, ray_address, gpus: of Ray.
     """
 
@@ -34,6 +36,7 @@ class RunOptions:
     metric_options: MetricOptions
     pictures: int = 1
     limit: int | None = None
+    against: str | None = None
     shard: str | None = None
     engine: str = "local"
     workers: int = 1
@@ -59,6 +62,7 @@ class Run:
         whole.check()
         self.cases = whole.limited(options.limit)
         self.systems = build_systems(options.systems, options.system_options)
+        check_against(options.against, [system.name for system in self.systems])
         for system in self.systems:
             system.prepare(self.cases, self.root)
         self._make_metrics = plan_metrics(options.metric_options, self.cases, self.root)

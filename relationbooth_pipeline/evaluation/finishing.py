@@ -1,8 +1,9 @@
 """What a run ends with, and what needs no models: defaults, an estimate, the report, comparisons, the blind ballot."""
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from ..parallel import rank_and_world
 from .benches import open_cases
 from .cases import CaseFile
 from .engine import RUN, Run
-from .metrics import CLIP, DINO, MINIATURE, Scores, read_scores
+from .metrics import CLIP, DINO, MINIATURE, read_scores
 from .metrics.scores import SCORES, read_lines
 from .report import PAGE, RESULTS, VOTES, read_votes, write_report
 from .report.ballot import ballot_server
-from .statistics import build_table, compared_runs, halves, markdown
+from .statistics import build_table, check_against, compared_runs, halves, markdown
 from .systems import seconds_a_picture
 from .systems.pictures import told_when_full
 
@@ -69,12 +70,12 @@ def estimate(run: Run) -> list[str]:
     return lines
 
 
-def finish(run: Run, against: str | None, published: bool) -> list[str]:
+def finish(run: Run, published: bool) -> list[str]:
     """The report of a finished run; under torchrun only the first process writes it."""
     if rank_and_world()[0]:
         return []
     names = [system.name for system in run.systems]
-    return _report(run.root, run.cases, names, run.options.pictures, against, published, False)
+    return _report(run.root, run.cases, names, run.options.pictures, run.options.against, published, False)
 
 
 def report_of(root: Path, bench: str | None, against: str | None, published: bool, partial: bool) -> list[str]:
@@ -109,8 +110,7 @@ def _report(
 ) -> list[str]:
     if not names:
         raise ValueError(f"`{root}` holds no scores yet. Run `relationbooth evaluate run` first.")
-    if against is not None and against not in names:
-        raise ValueError(f"`against` must be one of {', '.join(names)}, got {against!r}.")
+    check_against(against, names)
     scores = read_scores(root, cases, names, count, partial)
     if any("miniature" in column.checkpoint for column in scores.columns):
         scores.notes.append(MINIATURE_NOTE)
@@ -125,25 +125,35 @@ def _report(
 
 
 def comparison(runs: Sequence[Path], bench: str | None, against: str | None) -> str:
-    """One Markdown table of several runs' systems, on the cases that they share.
+    """One Markdown table of several runs' systems, on the cases that all of them have.
 
     Raises:
-        ValueError: fewer than two runs, different case files, or columns of one name that mean different things.
+        ValueError: fewer than two runs, one named twice, different case files, no shared case, columns of one name that
+            mean different things, or `against` is none of the systems.
     """
     if len(runs) < 2:
         raise ValueError(f"a comparison needs two or more runs, got {len(runs)}.")
-    read: list[tuple[str, Scores]] = []
-    for path in runs:
-        read.append((path.name, read_lines(path / RESULTS if path.is_dir() else path)))
-    scores = compared_runs(read)
+    files = [path / RESULTS if path.is_dir() else path for path in runs]
+    scores = compared_runs([(name, read_lines(file)) for name, file in zip(_run_names(runs), files)])
+    ids = set(next(iter(scores.values.values())))
     if bench is None:
-        ids = {case for by_case in scores.values.values() for case in by_case}
         cases = _bare_cases(sorted(ids))
     else:
         cases = open_cases(bench)
         if cases.fingerprint != scores.fingerprint:
             raise ValueError(f"`{bench}` is not the case file of these results.")
+        cases = replace(cases, cases=tuple(case for case in cases.cases if case.id in ids), everything=cases.all_cases)
     return markdown([build_table(scores, cases, half, against) for half in (halves(cases) if bench else ["all"])])
+
+
+def _run_names(runs: Sequence[Path]) -> list[str]:
+    """As many last parts of the runs' paths as tell them apart."""
+    parts = [Path(os.path.abspath(path)).parts for path in runs]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = [Path(*found[-count:]).as_posix() for found in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"the runs must be different ones, got {', '.join(map(str, runs))}. Name each once.")
 
 
 def _bare_cases(ids: Sequence[str]) -> CaseFile:

@@ -1,6 +1,5 @@
 """Numbers, boxes and sources as people type them: refused with the option's own name, before any model loads."""
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +40,7 @@ def check_number(flag: str, value: float, least: float, most: float, multiple: i
     whole = isinstance(least, int)
     kind = f"a multiple of {multiple}" if multiple else "a whole number" if whole else "a number"
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not (fits and math.isfinite(value) and least <= value <= most) or (multiple and value % multiple):
+    if not (fits and least <= value <= most) or (multiple and value % multiple):
         raise ValueError(f"`{flag}` must be {kind} from {least:.10g} to {most:.10g}, got {value!r}.")
 
 
@@ -51,7 +50,7 @@ def check_boxes(boxes: Sequence[Sequence[float]], count: int) -> None:
         raise ValueError(f"`--box` must have one entry per `--image`, got {len(boxes)} for {count} images.")
     for box in boxes:
         try:
-            check_box(box)
+            check_box([float(value) for value in box])  # NumPy knows no whole number beyond 64 bits
         except ValueError as error:
             raise ValueError(str(error).replace("`boxes`", "`--box`")) from error
 

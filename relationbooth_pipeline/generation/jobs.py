@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from .checks import refuse_url
+from .masks import DATA_URL
 from .outputs import check_apart, check_output
 from .requests import settings_from
 from .settings import GenerationSettings
@@ -34,7 +35,7 @@ def read_jobs(file: Path, common: GenerationSettings) -> list[Job]:
     """All jobs of a file, each checked before any model loads.
 
     A line is a JSON object of `JOB_FIELDS` and `output`, a PNG; blank lines and a byte order mark are passed over.
-    Paths are relative to the file's folder.
+    Paths are relative to the file's folder; a LoRA that is none there is a name of the model's own or of the Hub.
 
     Args:
         common: model, adapter and device of all.
@@ -43,8 +44,12 @@ def read_jobs(file: Path, common: GenerationSettings) -> list[Job]:
     """
     if not file.is_file():
         raise ValueError(f"`--from`: there is no file `{file}`. Check the path.")
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # `splitlines` ends one at U+2028, which JSON allows
+    except UnicodeDecodeError as error:
+        raise ValueError(f"`--from`: `{file}` is no UTF-8 text ({error}). Save it as UTF-8.") from error
     jobs = []
-    for number, text in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:
@@ -53,7 +58,7 @@ def read_jobs(file: Path, common: GenerationSettings) -> list[Job]:
             raise ValueError(f"`{file.name}`, line {number}: {error}") from error
     if not jobs:
         raise ValueError(f"`--from`: `{file}` holds no job. Write one JSON object a line.")
-    inputs = [image for job in jobs for image in job.settings.image]
+    inputs = [read for job in jobs for read in job.settings.files()]
     check_apart([(f"output of line {job.line}", job.output) for job in jobs], inputs=inputs)
     return jobs
 
@@ -79,13 +84,26 @@ def _job(number: int, text: str, folder: Path, common: GenerationSettings) -> Jo
         "offload",
     )
     settings = replace(given, **{name: getattr(common, name) for name in shared})
-    for image in settings.image:
-        if not isinstance(image, str):
-            raise ValueError("`image` must hold paths here.")
-        refuse_url("image", image)
-    settings.image = [str(folder / image) for image in settings.image]
+    settings.image = [_path("image", image, folder) for image in settings.image]
+    if settings.mask is not None:
+        settings.mask = [mask if _is_no_file(mask) else _path("mask", mask, folder) for mask in settings.mask]
+    settings.lora = [
+        (str(folder / source) if (folder / source).exists() else source, weight) for source, weight in settings.lora
+    ]
     settings.checked()
     return Job(number, settings, output)
+
+
+def _is_no_file(mask: Any) -> bool:
+    """Whether an object's box acts, or its place is painted in the job itself."""
+    return mask is None or (isinstance(mask, str) and mask.startswith(DATA_URL))
+
+
+def _path(name: str, value: Any, folder: Path) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"`{name}` must hold paths here, got {value!r}.")
+    refuse_url(name, value)
+    return str(folder / value)
 
 
 def draw_jobs(

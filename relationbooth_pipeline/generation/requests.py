@@ -1,6 +1,6 @@
 """Settings from JSON that somebody else wrote: a line of a batch, a picture's own chunk, a client of the page."""
 
-import math
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 
@@ -8,7 +8,8 @@ from .settings import GenerationSettings
 
 
 def _number(value) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    """Whether it is a finite number; JSON has whole ones that no float holds."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _list_of(check: Callable) -> Callable:
@@ -42,7 +43,7 @@ _KINDS = {
     "a list of paths": (_list_of(_reference), "image"),
     "a list of [source, weight]": (_list_of(_lora), "lora"),
     "a list of [x0, y0, x1, y1]": (_list_of(_list_of(_number)), "box"),
-    "a list of masks or null": (_list_of(lambda value: value is None or _text(value)), "mask"),
+    "a list of masks or null": (_list_of(lambda value: value is None or _reference(value)), "mask"),
 }  # fmt: skip
 _CHECKS = {name: (words, check) for words, (check, names) in _KINDS.items() for name in names.split()}
 

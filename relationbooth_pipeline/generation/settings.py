@@ -160,22 +160,34 @@ class GenerationSettings:
         if self.seed > last:
             raise ValueError(f"`--seed` of {self.count} pictures must be at most {last}, got {self.seed}.")
 
+    def files(self) -> list[str]:
+        """Paths of the image prompts, and of the masks that are files."""
+        return [*self.image, *(mask for mask in self.mask or [] if _is_file(mask))]
+
     def as_record(self) -> dict[str, Any]:
         """What a PNG keeps, JSON-ready: all of it, with names in place of this machine's paths.
 
-        `image` is a list of {"name", "sha256"}; of local models, adapters and LoRAs the last part of the path stays.
+        Images and masks from files become {"name", "sha256"}; of local models, adapters and LoRAs the last part of the
+        path stays.
         """
         record = asdict(self)
         del record["count"]  # of the command, not of one picture
         for name in ("model", "adapter", "image_encoder", "local_image_encoder"):
             if record[name] is not None:
                 record[name] = _name(record[name])
-        record["image"] = [{"name": Path(file).name, "sha256": sha256(file)} for file in self.image]
+        record["image"] = [_reference(file) for file in self.image]
         if self.mask is not None:
-            painted = [mask is None or mask.startswith(DATA_URL) for mask in self.mask]
-            record["mask"] = [mask if own else Path(mask).name for own, mask in zip(painted, self.mask)]
+            record["mask"] = [_reference(mask) if _is_file(mask) else mask for mask in self.mask]
         record["lora"] = [[_name(source), weight] for source, weight in self.lora]
         return record
+
+
+def _is_file(mask: str | None) -> bool:
+    return bool(mask) and not mask.startswith(DATA_URL)
+
+
+def _reference(file: str) -> dict[str, str]:
+    return {"name": Path(file).name, "sha256": sha256(file)}
 
 
 def _name(source: str) -> str:

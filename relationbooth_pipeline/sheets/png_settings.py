@@ -41,6 +41,12 @@ def read_png_settings(path: str | Path) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"`{path}` has a damaged `{SETTINGS_KEY}` chunk ({error}).") from error
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"`{path}` has a damaged `{SETTINGS_KEY}` chunk ({error}). Use an intact file.") from error
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"`{path}`: its `{SETTINGS_KEY}` chunk must be a JSON object, got {type(settings).__name__}. Use an intact "
+            "file."
+        )
+    return settings

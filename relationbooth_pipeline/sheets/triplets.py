@@ -13,18 +13,24 @@ PANEL = 384  # pixels; height of every picture
 DOT = 8  # pixels; radius of a keypoint, wide enough for its number
 LINE = 22  # pixels; height of a line of text
 TINT = 0.25  # of a mask's colour
+MOST_TRIPLETS = 100  # a PNG of more would open nowhere: rows are some 450 pixels high
 
 
-def triplet_sheet(triplets: Sequence[Triplet], verdicts: Sequence[str]) -> Image.Image:
-    """One row a triplet: the target, then its image prompts; objects keep their colour throughout.
+def triplet_sheet(triplets: Sequence[Triplet], verdicts: Sequence[str], most: int) -> Image.Image:
+    """One row a triplet, swapped ones first: the target, then its image prompts; objects keep their colour throughout.
 
     Keypoints are numbered from 0; hollow ones are invisible.
 
     Args:
         verdicts: of `keypoint_verdict`, one a triplet.
+        most: rows.
     """
-    rows = [_row(triplet, verdict) for triplet, verdict in zip(triplets, verdicts)]
-    return stacked(rows)
+    swapped_first = sorted(zip(triplets, verdicts), key=lambda pair: not _is_swapped(pair[1]))
+    return stacked([_row(triplet, verdict) for triplet, verdict in swapped_first[:most]])
+
+
+def _is_swapped(verdict: str) -> bool:
+    return verdict.startswith("swapped")
 
 
 def _row(triplet: Triplet, verdict: str) -> Image.Image:
@@ -41,7 +47,7 @@ def _row(triplet: Triplet, verdict: str) -> Image.Image:
     for line in lines:
         draw.text((MARGIN, y), line, INK, font=font(16))
         y += LINE
-    color = COLORS[0] if verdict.startswith("swapped") else FAINT
+    color = COLORS[0] if _is_swapped(verdict) else FAINT
     draw.text((MARGIN, y), f"keypoints by the masks: {verdict}", color, font=font(16))
     y += LINE
     x = MARGIN

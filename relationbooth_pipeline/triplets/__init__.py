@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .predicates import sentence_predicate
     from .reading import is_released_layout, read_triplets
     from .triplet import KEYPOINT_COUNT, KEYPOINT_ORDERS, METADATA, Triplet, TripletError
-    from .writing import import_triplets, write_metadata
+    from .writing import import_triplets, repair_metadata, write_metadata
 
 __all__ = [
     "KEYPOINT_COUNT",
@@ -24,6 +24,7 @@ __all__ = [
     "read_triplets",
     "refuse_swapped",
     "repair_assignments",
+    "repair_metadata",
     "sentence_predicate",
     "triplet_faults",
     "write_metadata",
@@ -42,6 +43,7 @@ _MODULES = {
     "read_triplets": "reading",
     "refuse_swapped": "keypoints",
     "repair_assignments": "keypoints",
+    "repair_metadata": "writing",
     "sentence_predicate": "predicates",
     "triplet_faults": "checking",
     "write_metadata": "writing",

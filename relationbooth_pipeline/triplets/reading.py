@@ -43,19 +43,18 @@ def read_triplets(folder: str | Path, predicate: str | None = None) -> list[Trip
         raise TripletError(
             [f"`{folder}` holds neither `{METADATA}` nor `{RELEASED_METADATA}`: it is no triplet folder."]
         )
-    triplets, faults = [], []
+    triplets, faulty, faults = [], [], []
     try:
         for place, triplet, known in samples:
             found = [*known, *triplet_faults(triplet)]
             faults += [f"{place}: {fault}" for fault in found]
-            if not found:
-                triplets.append(triplet)
+            (faulty if found else triplets).append(triplet)
     except ValueError as error:  # the file as a whole
         raise TripletError([str(error)]) from error
     if not triplets and not faults:
         faults = [f"`{folder}` holds no triplet. Add at least one sample."]
     if faults:
-        raise TripletError(faults, triplets)
+        raise TripletError(faults, triplets, faulty)
     return triplets
 
 

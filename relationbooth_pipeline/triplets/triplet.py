@@ -40,6 +40,12 @@ class Triplet:
     image_prompt_keypoints: torch.Tensor
     keypoint_order: str = KEYPOINT_ORDERS[0]
 
+    @property
+    def files(self) -> list[Path]:
+        """Target, image prompts and masks."""
+        found = [self.image, *(self.image_prompts or []), *(self.masks or [])]
+        return [file for file in found if file is not None]
+
 
 class TripletError(ValueError):
     """All faults of a folder.
@@ -47,8 +53,9 @@ class TripletError(ValueError):
     Attributes:
         faults: one line each.
         readable: the folder's triplets without a fault.
+        faulty: the others; attributes that could not be read are None.
     """
 
-    def __init__(self, faults: list[str], readable: list[Triplet] | None = None):
-        self.faults, self.readable = faults, readable or []
+    def __init__(self, faults: list[str], readable: list[Triplet] | None = None, faulty: list[Triplet] | None = None):
+        self.faults, self.readable, self.faulty = faults, readable or [], faulty or []
         super().__init__("\n".join(faults))

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..relation_files import whole_file, whole_folder
+from .fields import read_json, read_text
 from .reading import is_released_layout
 from .triplet import METADATA, Triplet
 
@@ -43,6 +45,24 @@ def write_metadata(folder: str | Path, triplets: list[Triplet]) -> None:
         lines.append(json.dumps(fields))
     with whole_file(folder / METADATA) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def repair_metadata(folder: str | Path, orders: Sequence[tuple[int, ...]]) -> None:
+    """Put target keypoints in order in `metadata.jsonl`; all else, fields of others too, stays as it was written.
+
+    Args:
+        folder: in our layout, without a fault.
+        orders: of `check_assignments`, one a sample.
+    """
+    lines = read_text(Path(folder) / METADATA).split("\n")
+    samples = [i for i, line in enumerate(lines) if line.strip()]
+    for i, order in zip(samples, orders, strict=True):
+        if list(order) != sorted(order):
+            record = read_json(lines[i])
+            record["keypoints"] = [record["keypoints"][j] for j in order]
+            lines[i] = json.dumps(record)
+    with whole_file(Path(folder) / METADATA) as temporary:
+        temporary.write_bytes("\n".join(lines).encode("utf-8"))
 
 
 def import_triplets(triplets: list[Triplet], folder: str | Path) -> None:

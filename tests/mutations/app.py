@@ -39,7 +39,7 @@ EDITS = [
     *edits_of(
         f"{PACKAGE}/app/studio.py",
         {
-            "a mask may be a file of this machine": ("not mask.startswith(DATA_URL)", "not mask", FILES),
+            "a mask may be a file of this machine": ("not str(mask).startswith(DATA_URL)", "not mask", FILES),
             "a visitor may draw for hours": ("if value is not None and value > most:", "if False:", FILES),
             "a visitor may load LoRAs without end": ("MAX_LORAS = 6, 3", "MAX_LORAS = 6, 99", FILES),
             "a visitor may name any LoRA": ("if name not in self.offers:", "if not name:", FILES),

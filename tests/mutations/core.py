@@ -54,6 +54,12 @@ EDITS = [
     *edits_of(
         f"{PACKAGE}/relation_layouts.py",
         {
+            "image prompts act one call longer": (
+                "(call + 1) / calls <= end", "call / calls <= end",
+                f"{ROWS}::test_image_prompts_act_between_two_shares_of_the_steps"),
+            "image prompts act one call late": (
+                "call / calls >= start", "call / calls > start",
+                f"{ROWS}::test_image_prompts_act_between_two_shares_of_the_steps"),
             "a row that reads nothing is given to the kernel closed": (
                 "inside & ~allowed", "~allowed",
                 f"{ATTENTION}::test_no_kernel_is_given_a_row_that_may_read_nothing"),
@@ -179,12 +185,6 @@ EDITS = [
             "two pictures pass for two halves": (
                 'if self.is_told and "unconditional" in roles', "if False",
                 f"{REFUSALS}::test_another_batch_or_size_is_refused"),
-            "image prompts act one call longer": (
-                "(call + 1) / calls <= self.last", "call / calls <= self.last",
-                f"{ROWS}::test_image_prompts_act_between_two_shares_of_the_steps"),
-            "image prompts act one call late": (
-                "call / calls >= self.first", "call / calls > self.first",
-                f"{ROWS}::test_image_prompts_act_between_two_shares_of_the_steps"),
         },
     ),
     *edits_of(
@@ -194,8 +194,11 @@ EDITS = [
                 "repeat_interleave(count, dim=dim)", "repeat(*[count if d == dim else 1 for d in range(tensor.ndim)])",
                 f"{CALL}::test_several_images_per_prompt"),
             "automatic layout may start too late": (
-                "start > max(1, calls // 2):", "start > calls:",
+                "(max(1, steps // 2) if is_unplaced else steps)", "steps",
                 f"{TESTS}/laws/test_pipeline_laws.py::test_automatic_layout_starts_by_half_of_the_steps"),
+            "automatic layout counts steps in which image prompts do not act": (
+                "len(acting_calls(inputs.image_prompt_start, inputs.image_prompt_end, calls))", "calls",
+                f"{ROWS}::test_automatic_layout_acts_in_time"),
             "a prior for another number of objects is used": (
                 "if prior and len(prior) == count:", "if prior:",
                 f"{LAYOUT}::test_a_layout_prior_counts_for_its_own_number_of_objects"),

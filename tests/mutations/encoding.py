@@ -100,8 +100,11 @@ EDITS = [
             "files keep their writer's permissions": (
                 "        os.chmod(temporary, mode)\n", "",
                 f"{FILES}::test_a_file_appears_whole_with_ordinary_permissions"),
+            "anything in a pickle is a checkpoint": (
+                "if not isinstance(state, dict):", "if state is None:",
+                f"{FILES}::test_what_is_no_dict_of_tensors_is_no_checkpoint"),
             "files are flushed by read-only descriptors": (
-                "os.open(path, os.O_RDWR)", "os.open(path, os.O_RDONLY)",
+                "else os.O_RDWR)", "else os.O_RDONLY)",
                 f"{FILES}::test_a_flush_works_where_a_read_only_descriptor_cannot_be_flushed"),
         },
     ),

@@ -31,7 +31,7 @@ def add(
     """`--name` on `group`; `kind` bool makes it a switch. The help text ends with the default: a `help` that has no
     "default: …" of its own gets the value."""
     if not more.get("required") and "default:" not in help:
-        shown = {None: "none", False: "off"}.get(default if kind is not bool else False, default)
+        shown = "off" if kind is bool else "none" if default is None else default
         help = f"{help} (default: {shown})"
     action = {"action": "store_true"} if kind is bool else {"type": kind, "default": default}
     group.add_argument(f"--{name}", help=help.replace("%", "%%"), **action, **more)

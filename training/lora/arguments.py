@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.relation_regions import attention_grids
 from relationbooth_pipeline.triplets import Triplet, refuse_swapped, repair_assignments
+from relationbooth_pipeline.triplets.engine.plan import check_slots
 
 from ..common.loop_arguments import (
     add,
@@ -34,6 +35,7 @@ from ..common.triplet_arguments import (
 )
 from ..common.views import SIDE_MULTIPLE, bucket_size
 from .loss_terms import LOSS_TERMS, LossSettings, wants_attention
+from .results import layout_prior
 from .step import LARGEST_ATTENTION_GRID
 
 FREE_ON_RESUME = TRIPLETS_FREE_ON_RESUME | {"push_to_hub", "hub_model_id", "license", "relation", "template"}
@@ -165,11 +167,15 @@ def load_triplets(run: RelationLoraOptions) -> list[Triplet]:
 
 
 def check_before_loading(run: RelationLoraOptions, triplets: list[Triplet]) -> None:
-    """`check_base_and_adapter`, and that the losses find what they read; MS-Diffusion's file has no config to check.
+    """`check_base_and_adapter`, the template's slots, and that the losses find what they read; MS-Diffusion's file has
+    no config to check.
 
     Raises:
-        ValueError: a loss wants the text attention of coarse grids, and a triplet's views have none.
+        ValueError: the template has other slots than the triplets have objects; or a loss wants the text attention of
+            coarse grids, and a triplet's views have none.
     """
+    if run.lora.template is not None:
+        check_slots("--template", run.lora.template, len(layout_prior(triplets)))
     adapter = run.adapter
     unet = check_base_and_adapter(
         run.base, adapter.relation_adapter if adapter.relation_adapter_weight_name is None else None

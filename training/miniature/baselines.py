@@ -125,11 +125,11 @@ def evaluate(root: Path, systems: Sequence[str] = SYSTEMS, steps: int | None = N
     options = SystemOptions(settings, collage_size=IMAGE_SIZE, cases_a_call=8)
     metrics = MetricOptions(clip=MINIATURE, dino=MINIATURE, detector=MINIATURE)
     texts = tuple(text.format(root) for text in systems)
-    run = Run(RunOptions(str(root / "bench"), root / "run", texts, options, metrics))
+    run = Run(RunOptions(str(root / "bench"), root / "run", texts, options, metrics, against="ours"))
     for stage in ("draw", "score"):
         for item in run.work(stage):
             print(stage, *item, flush=True)
-    return finish(run, "ours", False)[0]
+    return finish(run, False)[0]
 
 
 def _actions() -> tuple[str, ...]:

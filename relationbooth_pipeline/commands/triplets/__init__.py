@@ -1,5 +1,6 @@
 """`relationbooth triplets`: training data of a relation made from pictures, looked at, and brought into our layout."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,8 +38,9 @@ def check(
 
     Exit status 1 when anything is wrong.
     """
-    from ...generation.outputs import check_output
-    from ...sheets.triplets import triplet_sheet
+    from ...generation.outputs import check_apart, check_output
+    from ...sheets.png_settings import save_png
+    from ...sheets.triplets import MOST_TRIPLETS, triplet_sheet
     from ...triplets import (
         TripletError,
         check_assignments,
@@ -46,7 +48,7 @@ def check(
         read_triplets,
         refuse_swapped,
         repair_assignments,
-        write_metadata,
+        repair_metadata,
     )
 
     check_output("--sheet", sheet)
@@ -56,13 +58,16 @@ def check(
             "puts keypoints in order in a copy."
         )
     try:
-        triplets, faults = read_triplets(folder, predicate), []
+        triplets, faulty, faults = read_triplets(folder, predicate), [], []
     except TripletError as error:
-        triplets, faults = error.readable, error.faults
-    verdicts = [verdict for verdict, _ in check_assignments(triplets)]
-    lines = verdicts
+        triplets, faulty, faults = error.readable, error.faulty, error.faults
+    named = [file for triplet in (*triplets, *faulty) for file in triplet.files]
+    check_apart([("--sheet", sheet)], inputs=filter(os.path.isfile, named))
+    assignments = check_assignments(triplets)
+    lines = verdicts = [verdict for verdict, _ in assignments]
     if fix and not faults and "swapped" in verdicts:
-        write_metadata(folder, repair_assignments(triplets))
+        repair_metadata(folder, [order for _, order in assignments])
+        triplets = repair_assignments(triplets)
         lines = [f"{verdict}, now put in order" if verdict == "swapped" else verdict for verdict in verdicts]
     for triplet, line in zip(triplets, lines):
         typer.echo(
@@ -70,8 +75,8 @@ def check(
             f"keypoints {line}"
         )
     if triplets:
-        triplet_sheet(triplets, lines).save(sheet)
-        typer.echo(str(sheet))
+        save_png(triplet_sheet(triplets, lines, MOST_TRIPLETS), sheet)
+        typer.echo(f"{sheet}: {min(len(triplets), MOST_TRIPLETS)} of {len(triplets)} triplets, swapped ones first")
     if faults:
         _refuse(folder, faults)
     if is_released_layout(folder):

@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ...relation_images import short_repr
 from ...relation_layouts import phrase_places
 from ...relation_regions import check_box
 
@@ -70,9 +71,11 @@ class Case:
                 found.append(f"`generate_with` names photo {chosen} of object {number}, which has {len(photos)}")
         for box in self.boxes or ():
             try:
-                check_box(list(box))
+                check_box([float(value) for value in box])  # NumPy knows no whole number beyond 64 bits
             except ValueError as error:
                 found.append(str(error))
+            except OverflowError:
+                found.append(f"`boxes` must be XYXY in [0, 1], got {short_repr(list(box))}.")
         return found
 
 

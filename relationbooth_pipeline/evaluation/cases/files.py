@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...relation_files import whole_file
 from ...relation_images import open_image
+from ...triplets.fields import read_text
 from .case import Case, case_from
 
 CASES = "cases.jsonl"
@@ -37,6 +38,12 @@ class CaseFile:
     def image_prompts(self, case: Case) -> list[Path]:
         """The photo of each object that a system gets."""
         return [self.photo(case, i, chosen) for i, chosen in enumerate(case.generate_with)]
+
+    @property
+    def photos(self) -> list[Path]:
+        """Every photo that a case names, each once."""
+        names = {name for case in self.cases for photos in case.references for name in photos}
+        return [self.folder / name for name in sorted(names)]
 
     def digest(self, case: Case) -> str:
         """Of one case and its photos' contents, wherever they lie."""
@@ -68,10 +75,9 @@ class CaseFile:
             faults += [f"case {case.id!r}: {fault}" for fault in case.faults()]
             if (other := seen.setdefault(case.id.lower(), case)) is not case:
                 faults.append(f"two cases have the id {other.id!r}")
-        names = {name for case in self.cases for photos_of in case.references for name in photos_of}
-        for name in sorted(names) if photos else ():
+        for photo in self.photos if photos else ():
             try:
-                open_image(self.folder / name)
+                open_image(photo)
             except ValueError as error:
                 faults.append(str(error))
         if not self.cases:
@@ -102,14 +108,15 @@ def read_cases(path: str | Path) -> CaseFile:
     """Cases of a JSON lines file, or of the file `cases.jsonl` of a folder.
 
     Raises:
-        ValueError: no such file, or lines that are no case; every one of them is named. Photos are not opened.
+        ValueError: no such file, no UTF-8, or lines that are no case; every one of them is named. Photos are not
+            opened.
     """
     path = Path(path)
     path = path / CASES if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"no case file at `{path}`. Write one with `relationbooth evaluate cases`.")
     cases, faults = [], []
-    for number, text in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    for number, text in enumerate(read_text(path).split("\n"), start=1):
         if not text.strip():
             continue
         try:

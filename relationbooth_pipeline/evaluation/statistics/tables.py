@@ -40,7 +40,10 @@ def build_table(
 
     Args:
         half: key of `HALVES`. against: system that the others are compared with; None: the first.
+    Raises:
+        ValueError: `against` is none of the systems.
     """
+    check_against(against, list(scores.values))
     chosen = [c.id for c in cases.cases if HALVES[half] is None or len(c.phrases) == HALVES[half]]
     means: dict[str, dict[str, dict[str, float]]] = {}
     missing: dict[str, dict[str, int]] = {}
@@ -57,17 +60,23 @@ def build_table(
         }
         for system, found in means.items()
     }
-    base = against or next(iter(means), None)
+    base = next(iter(means), None) if against is None else against
     differences = {
         f"{system} − {base}": {
             name: paired_difference(values, means[base][name], resamples) for name, values in found.items()
         }
         for system, found in means.items()
-        if base in means and system != base
+        if system != base
     }
     title = f"{half}, {len(chosen)} {'case' if len(chosen) == 1 else 'cases'}"
     defined = [c for c in scores.columns if half == "all" or any(found[c.name] for found in rows.values())]
     return Table(title, defined, rows, differences, missing, list(scores.notes))
+
+
+def check_against(against: str | None, systems: Sequence[str]) -> None:
+    """Raise a ValueError unless `against` is one of the systems, or None."""
+    if against is not None and against not in systems:
+        raise ValueError(f"`against` must be one of {', '.join(systems)}, got {against!r}.")
 
 
 def halves(cases: CaseFile) -> list[str]:
@@ -78,10 +87,11 @@ def halves(cases: CaseFile) -> list[str]:
 
 
 def compared_runs(runs: Sequence[tuple[str, Scores]]) -> Scores:
-    """Systems of several runs in one, "run/system" where names clash.
+    """Systems of several runs in one, on the cases that all of them have; "run/system" where names clash.
 
     Raises:
-        ValueError: the runs are of different case files, or their columns mean different things.
+        ValueError: the runs are of different case files or share no case, their columns mean different things, or two
+            systems would have one name.
     """
     first_name, first = runs[0]
     values, notes = dict(first.values), list(first.notes)
@@ -98,10 +108,24 @@ def compared_runs(runs: Sequence[tuple[str, Scores]]) -> Scores:
                 "pairing). Score both with the same options."
             )
         for system, found in scores.values.items():
-            values[system if system not in values else f"{name}/{system}"] = found
+            label = f"{name}/{system}" if system in values else system
+            if label in values:
+                raise ValueError(f"two systems would be called `{label}`. Give the runs names of their own.")
+            values[label] = found
         notes += scores.notes
     shared = [c for c in first.columns if all(c.name in {d.name for d in s.columns} for _, s in runs)]
-    return Scores(shared, values, first.fingerprint, notes)
+    return Scores(shared, _on_shared_cases(values, notes), first.fingerprint, notes)
+
+
+def _on_shared_cases(values: dict[str, dict], notes: list[str]) -> dict[str, dict]:
+    """Every system's figures of the cases that all have; a note tells what that leaves out."""
+    ids = [set(by_case) for by_case in values.values()]
+    shared, known = (set.intersection(*ids), set.union(*ids)) if ids else (set(), set())
+    if not shared:
+        raise ValueError(f"no case is scored for all of {', '.join(values)}. Draw them with the same `--limit`.")
+    if shared != known:
+        notes.append(f"Figures are of the {len(shared)} of {len(known)} cases that all systems have.")
+    return {system: {i: found for i, found in by_case.items() if i in shared} for system, by_case in values.items()}
 
 
 def markdown(tables: Sequence[Table], published: bool = False) -> str:

@@ -94,7 +94,7 @@ class RelationBooth(System):
             known = ", ".join(sorted(self.loras.entries)) or "none"
             raise ValueError(
                 f"the system {self.name!r} has a RelationLoRA for no predicate of these cases; it has: {known}. Name "
-                "them with `--lora_table`, or leave this system out: it would equal `adapter`."
+                "them with `--lora-table`, or leave this system out: it would equal `adapter`."
             )
 
     def settings(self, case: Case) -> dict:

@@ -68,7 +68,7 @@ class Plan:
         if not self.objects:
             raise ValueError("`objects` must name at least one group, such as [cat, bear].")
         for group in self.objects:
-            _check_slots("template", self.template, len(group))
+            check_slots("template", self.template, len(group))
             words = [" ".join(phrase.lower().split()) for phrase in group]
             if not all(words):
                 raise ValueError(f"`objects` must be nouns, got {list(group)}.")
@@ -78,7 +78,7 @@ class Plan:
                     "they differ: [black cat, white cat]."
                 )
         for template in self.same_templates:
-            _check_slots("same_templates", template, 1)
+            check_slots("same_templates", template, 1)
 
     def candidates(self) -> list[Planned]:
         """Groups by turns, so that a plan that stops early has something of each."""
@@ -188,7 +188,8 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(" ".join(v.split()) for v in value)
 
 
-def _check_slots(name: str, template: str, count: int) -> None:
+def check_slots(name: str, template: str, count: int) -> None:
+    """Raise a ValueError unless `template` has {0}, {1}, … for `count` objects, each once, and no other braces."""
     found = sorted(int(number) for number in _SLOT.findall(template))
     if found != list(range(count)) or re.search(r"[{}]", _SLOT.sub("", template)):
         wanted = ", ".join(f"{{{i}}}" for i in range(count))

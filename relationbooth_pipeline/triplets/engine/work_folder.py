@@ -56,8 +56,7 @@ class WorkFolder:
         """Raise a ValueError for a folder that is another plan's (the fields that differ are named), or holds other
         things; nothing is written."""
         old, plan = self.plan(), json.loads(json.dumps(plan))
-        if self.root.exists() and not self.root.is_dir():
-            raise ValueError(f"the work folder `{self.root}` is a file. Choose a new or empty folder.")
+        self._refuse_file()
         if old is not None:
             other = [name for name in sorted({*old, *plan}) if old.get(name) != plan.get(name)]
             if other:
@@ -75,6 +74,10 @@ class WorkFolder:
                 f"the folder `{self.root}` holds other things than a plan's work. Choose a new or empty folder."
             )
 
+    def _refuse_file(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise ValueError(f"the work folder `{self.root}` is a file. Choose a new or empty folder.")
+
     @contextlib.contextmanager
     def locked(self, name: str = "work") -> Iterator[None]:
         """Held while one process works here: two at once would pay twice. A process that dies lets go of it.
@@ -82,10 +85,11 @@ class WorkFolder:
         Args:
             name: processes that share the work among n have names that end in "-of-n".
         Raises:
-            ValueError: another process holds it, or works with another n.
+            ValueError: another process holds it, or works with another n; or it is a file.
         """
         from filelock import FileLock, Timeout  # huggingface_hub brings it
 
+        self._refuse_file()
         self.root.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.root / f".{name}.lock", timeout=0):

@@ -1,18 +1,23 @@
 """The form: what the controls say becomes a request, and a written picture becomes the controls again."""
 
+from pathlib import Path
+
 import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
+from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.app.actions import Actions, variants
 from relationbooth_pipeline.app.drawing import Drawn, draw
 from relationbooth_pipeline.app.faults import Fault, located, note
-from relationbooth_pipeline.app.form import Form, arranged, synced
+from relationbooth_pipeline.app.form import Form, arranged, form_of, synced
 from relationbooth_pipeline.app.places import Places, entry
 from relationbooth_pipeline.app.python_lines import python_lines
 from relationbooth_pipeline.app.results import Results
-from relationbooth_pipeline.app.studio import MAX_OBJECTS, Studio
+from relationbooth_pipeline.app.studio import MAX_OBJECTS, Offer, Studio
+from relationbooth_pipeline.generation.requests import settings_from
+from relationbooth_pipeline.generation.sources import load_pipeline
 
 from .conftest import PHOTOS
 
@@ -132,6 +137,39 @@ def test_a_photo_that_is_not_found_is_asked_for_by_name(studio, tmp_path):
     back, lost = other.restore(kept["path"])
     assert back.photos[0] is None and "the photo of the cat (add it again: toy.png)" in lost
     assert back.photos[1] is not None  # an example's photo is always known
+
+
+def test_a_mask_from_a_file_is_asked_for_by_name(actions, tmp_path):
+    settings, images = actions.studio.settings(*form(actions).request())
+    Image.new("L", (64, 64), 255).save(tmp_path / "left.png")
+    settings.mask = [str(tmp_path / "left.png"), None]
+    record = settings.as_record()
+    assert record["mask"][0]["name"] == "left.png" and len(record["mask"][0]["sha256"]) == 64
+    back, lost = form_of(settings_from(record), images, actions.studio.offers, actions.studio.defaults)
+    assert back.places[0]["mask"] is None and lost == ["the mask of the cat (paint it again: left.png)"]
+    assert "open_mask('left.png')" in python_lines(record)
+
+
+def test_python_loads_a_file_as_generate_does(actions, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    settings, _ = actions.studio.settings(*form(actions, loras=["none"] * 3).request())
+    Path("xl.safetensors").touch()
+    settings.model, settings.dtype, settings.image, asked = "xl.safetensors", "float32", [], []
+
+    def load(*given, **options):
+        asked.append((given, options))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(RelationBoothPipeline, "from_single_file", load)
+    for call in (lambda: load_pipeline(settings, False), lambda: exec(python_lines(settings.as_record()), {})):
+        with pytest.raises(ValueError, match="enough"):
+            call()
+    assert asked[0] == asked[1]
+
+
+@pytest.mark.parametrize("template", ["a {9} hugs", "a {x} hugs", "a {0} hugs {", "a {0.x}", "a {0[a]}"])
+def test_a_lora_with_other_slots_offers_no_sentence(template):
+    assert Offer("hug", "hug", 1.0, template, [[0, 0, 0.5, 1], [0.5, 0, 1, 1]]).sentence(["cat", "bear"]) is None
 
 
 def test_comparisons_differ_in_one_thing(actions):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -129,7 +130,8 @@ def test_a_painted_mask_acts_in_place_of_its_box(run, two):
     result = generate(run, *boxes, "--mask", "left.png", "--mask", "none")
     assert result.exit_code == 0, result.output
     assert Image.open("relationbooth.png").tobytes() == Image.open("boxes.png").tobytes()  # the same place
-    assert read_png_settings("relationbooth.png")["mask"] == ["left.png", None]
+    digest = hashlib.sha256(Path("left.png").read_bytes()).hexdigest()
+    assert read_png_settings("relationbooth.png")["mask"] == [{"name": "left.png", "sha256": digest}, None]
     painted.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("right.png")
     generate(run, *boxes, "--mask", "right.png", "--mask", "none")
     assert Image.open("relationbooth.png").tobytes() != Image.open("boxes.png").tobytes()

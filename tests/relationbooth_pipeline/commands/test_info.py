@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 import torch
+from PIL import PngImagePlugin
 from safetensors.torch import save_file
 
 from relationbooth_pipeline.relation_attention import cross_attention_layers
+from relationbooth_pipeline.sheets.png_settings import SETTINGS_KEY
 from tests.relationbooth_pipeline.commands.tiny_world import generate
 from tests.tiny import photo, tiny_pipeline
 
@@ -104,6 +106,26 @@ def test_info_refuses_what_it_does_not_know(run, tmp_path, name, content, messag
     elif content:
         (tmp_path / name).write_bytes(content)
     result = run("info", name)
+    assert result.exit_code == 1 and message in result.output, result.output
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", "5"])
+def test_settings_that_are_no_object_are_told(run, text):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text(SETTINGS_KEY, text)
+    photo().save("one.png", pnginfo=chunks)
+    result = run("info", "one.png")
+    message = "`one.png`: its `relationbooth` chunk must be a JSON object, got"
+    assert result.exit_code == 1 and message in result.output, result.output
+
+
+@pytest.mark.parametrize("change", [{}, {"resampler_config": {}}, {"resampler_config": [], "layer_widths": {}},
+                                    {"resampler_config": {}, "layer_widths": {"a": [1]}}])  # fmt: skip
+def test_an_adapter_without_its_configuration_is_told(run, tmp_path, change):
+    config = {"_class_name": "RelationAdapter", **change}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    result = run("info", tmp_path)
+    message = "of a RelationAdapter must have `resampler_config`, an object, and `layer_widths`"
     assert result.exit_code == 1 and message in result.output, result.output
 
 

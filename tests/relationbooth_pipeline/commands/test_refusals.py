@@ -81,6 +81,12 @@ def test_refusals_come_before_models_load(run, world, tmp_path, monkeypatch, nam
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("port", ["700000", "-1"])
+def test_a_port_that_is_none_is_refused(run, port):
+    result = run("app", f"--port={port}")
+    assert result.exit_code == 2 and "Invalid value for '--port'" in result.output, result.output
+
+
 def test_a_photo_is_never_replaced(run, world, tmp_path):
     Image.open(world / "0.png").save("cat.png")
     before = (tmp_path / "cat.png").read_bytes()

@@ -62,7 +62,10 @@ def test_a_run_from_cases_to_page(models, tmp_path):
         (["run", "--system", "flux"], "`system` must be one of"),
         (["run", "--clip", "/nowhere"], "`clip`: the model `/nowhere` has no readable config"),
         (["cases", "dreambench", "/nowhere"], "`--output` must name the case file"),
+        (["run", "--against", "nobody", "--dry-run"], "`against` must be one of ours, adapter, sdxl, collage"),
         (["cases", "miniature", "/nowhere"], "a case file takes no sources"),
+        (["cases", "miniature", "--sheet", "nowhere/cases.png"], "nowhere` does not exist. Create it first"),
+        (["cases", "miniature", "--sheet", "cases.jpg"], "`--sheet` must end in .png"),
         (["report", "."], "is no run"),
         (["vote", ".", "--first", "a", "--second", "b"], "is no run"),
     ],
@@ -72,6 +75,15 @@ def test_what_is_wrong_is_told_in_one_line_and_leaves_nothing(tmp_path, monkeypa
     done = typed(*arguments)
     assert done.exit_code == 1 and message in done.output
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sheet_never_replaces_a_case_s_own_photo(tmp_path):
+    bench = write_bench(tmp_path)
+    photos = {file: file.read_bytes() for file in tmp_path.rglob("*.png")}
+    for file in photos:
+        done = typed("cases", bench.folder, "--sheet", file)
+        assert done.exit_code == 1 and "`--sheet` would replace" in done.output
+    assert {file: file.read_bytes() for file in photos} == photos == {file: photos[file] for file in bench.photos}
 
 
 def test_a_bench_with_faults_is_refused_with_all_of_them(tmp_path):

@@ -205,12 +205,18 @@ def test_the_report_again_needs_all_scores_or_partial(whole, bench, models, tmp_
 
 def test_runs_are_compared_by_case(whole, bench, models, tmp_path):
     run, _ = whole
-    finish(run, None, False)
+    finish(run, False)
     (tmp_path / "theirs.jsonl").write_bytes((run.root / "results.jsonl").read_bytes())
     text = comparison([run.root, tmp_path / "theirs.jsonl"], str(bench.folder), None)
     assert "| theirs.jsonl/mine − mine | 0.0 [0.0, 0.0]" in text
     with pytest.raises(ValueError, match="two or more runs, got 1"):
         comparison([run.root], None, None)
+
+
+def test_a_system_to_compare_with_that_is_none_is_refused_before_anything(bench, models, tmp_path):
+    with pytest.raises(ValueError, match="`against` must be one of mine, collage, shuffled-mine, got 'nobody'"):
+        Run(run_options(bench.folder, tmp_path / "run", models, against="nobody"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_shares_cover_every_item_once(monkeypatch):

@@ -27,11 +27,11 @@ def run(models, tmp_path):
         single("s-1"),
     ]
     bench = write_bench(tmp_path / "bench", cases)
-    return finished(run_options(bench.folder, tmp_path / "run", models))
+    return finished(run_options(bench.folder, tmp_path / "run", models, against="collage"))
 
 
 def test_the_page_holds_everything_and_asks_for_nothing(run):
-    told = finish(run, "collage", True)
+    told = finish(run, True)
     text = (run.root / "report.html").read_text(encoding="utf-8")
     assert told[-1] == str(run.root / "report.html") and text.count("</script>") == 2
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)
@@ -51,7 +51,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(run):
 
 
 def test_a_browser_shows_every_case_with_its_pictures(run, chromium, tmp_path):
-    finish(run, None, True)
+    finish(run, True)
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--virtual-time-budget=5000", "--dump-dom", (run.root / "report.html").as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
@@ -133,7 +133,7 @@ def test_a_person_clicks_through_and_the_votes_enter_the_page(run):
     finally:
         server.shutdown()
         server.server_close()
-    finish(run, None, False)
+    finish(run, False)
     assert "collage preferred over mine: 0.00 [0.00, 0.00]" in (run.root / "report.md").read_text(encoding="utf-8")
 
 

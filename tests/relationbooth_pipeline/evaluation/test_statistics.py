@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from relationbooth_pipeline.evaluation.cases import CaseFile
+from relationbooth_pipeline.evaluation.finishing import comparison
 from relationbooth_pipeline.evaluation.metrics import Column, Scores, Value
 from relationbooth_pipeline.evaluation.metrics.scores import read_lines
 from relationbooth_pipeline.evaluation.statistics import (
@@ -20,7 +21,7 @@ from relationbooth_pipeline.evaluation.statistics import (
     paired_difference,
 )
 
-from .tiny_bench import pair, single
+from .tiny_bench import pair, single, write_bench
 
 
 def test_pictures_of_a_case_are_averaged_first():
@@ -123,6 +124,53 @@ def test_only_equal_case_files_are_compared():
         compared_runs([("a", scores()), ("b", scores("g"))])
     with pytest.raises(ValueError, match="`a` and `b` measure DINO differently"):
         compared_runs([("a", scores()), ("b", scores(scale="1"))])
+    with pytest.raises(ValueError, match="two systems would be called `b/ours`"):
+        compared_runs([("a", scores()), ("b", scores()), ("b", scores())])
+
+
+def test_runs_are_compared_on_the_cases_that_all_systems_have():
+    few, other = scores(systems=("few",)), scores(systems=("other",))
+    del few.values["few"]["single-0"], other.values["other"]["pair-0"]
+    joined = compared_runs([("a", scores()), ("b", few)])
+    assert all(list(by_case) == ["pair-0"] for by_case in joined.values.values())
+    assert joined.notes == ["Figures are of the 1 of 2 cases that all systems have."]
+    assert build_table(joined, CASES).rows["ours"]["DINO"].mean == 11.0
+    with pytest.raises(ValueError, match="no case is scored for all of few, other. Draw them with the same `--limit`"):
+        compared_runs([("b", few), ("c", other)])
+
+
+def written(folder, found):
+    folder.mkdir(parents=True)
+    (folder / "results.jsonl").write_text("\n".join(found.lines()) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_runs_in_folders_of_one_name_all_have_their_rows(tmp_path):
+    runs = [written(tmp_path / name / "evaluation", scores(systems=("ours",))) for name in "abc"]
+    text = comparison(runs, None, None)
+    for row in ("ours", "b/evaluation/ours", "c/evaluation/ours"):
+        assert text.count(f"\n| {row} |") == 1
+    with pytest.raises(ValueError, match="the runs must be different ones, got .* Name each once"):
+        comparison([*runs, tmp_path / "a" / ".." / "a" / "evaluation"], None, None)
+
+
+def test_a_comparison_is_of_the_cases_that_all_runs_have(tmp_path):
+    bench = write_bench(tmp_path / "bench", list(CASES.cases))
+    whole, few = scores(bench.fingerprint), scores(bench.fingerprint, ("few",))
+    del few.values["few"]["single-0"]
+    runs = [written(tmp_path / "whole", whole), written(tmp_path / "few", few)]
+    for cases in (None, str(bench.folder)):
+        text = comparison(runs, cases, "sdxl")
+        assert "### all, 1 case\n" in text or "### two objects, 1 case\n" in text
+        assert "| ours | 11.00 [11.00, 11.00]" in text and "| few − sdxl | -1.00 [-1.00, -1.00]" in text
+        assert "Figures are of the 1 of 2 cases that all systems have." in text
+    with pytest.raises(ValueError, match="`against` must be one of ours, sdxl, few, got 'nobody'"):
+        comparison(runs, None, "nobody")
+
+
+def test_a_table_against_nobody_is_refused():
+    with pytest.raises(ValueError, match="`against` must be one of ours, sdxl, got 'nobody'"):
+        build_table(scores(), CASES, against="nobody")
 
 
 def test_results_come_back_from_their_lines_and_a_torn_one_is_told(tmp_path):

@@ -1,6 +1,8 @@
 """`generate --from`: one pipeline, one result line per job, and only what is missing is drawn."""
 
+import base64
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,13 @@ import pytest
 from PIL import Image
 
 from relationbooth_pipeline.generation import drawing, sources
+from relationbooth_pipeline.generation.jobs import read_jobs
+from relationbooth_pipeline.generation.settings import GenerationSettings
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME
 from relationbooth_pipeline.sheets.png_settings import read_png_settings
 from tests.relationbooth_pipeline.commands.conftest import run, world  # noqa: F401, the tiny miniature
 from tests.relationbooth_pipeline.commands.tiny_world import generate
+from tests.tiny import photo
 
 
 def write(jobs):
@@ -65,10 +71,29 @@ def test_a_batch_draws_what_single_commands_draw_and_goes_on_where_it_ended(run,
         ({"output": "a.png"}, "settings need a `prompt`"),
         ({"prompt": "a cat", "output": "first.png"}, "must be two files"),
         ({"prompt": "a cat", "output": "a.png", "image": ["no.png"], "phrase": ["cat"]}, "no image file at"),
+        (
+            {"prompt": "a cat", "output": "a.png", "image": ["cat.png"], "phrase": ["cat"], "mask": ["no.png"]},
+            "no image",
+        ),
+        ({"prompt": "a cat", "output": "a.png", "mask": ["http://a.org/m.png"]}, "`mask` does not read URLs"),
+        ({"prompt": "a cat", "output": "a.png", "mask": [{"name": "m", "sha256": "0"}]}, "`mask` must hold paths here"),
+        ({"prompt": "a cat", "output": "cat.png", "image": ["cat.png"], "phrase": ["cat"]}, "would replace"),
+        (
+            {"prompt": "a cat", "output": "m.png", "image": ["cat.png"], "phrase": ["cat"], "mask": ["m.png"]},
+            "`output of line 3` would replace `m.png`, which is read",
+        ),
+        ({"prompt": "a cat", "output": "a.png", "steps": 10**400}, "`--steps` must be a whole number from 1 to 1000"),
+        ({"prompt": "a cat", "output": "a.png", "guidance_scale": 10**400}, "`guidance_scale` must be a number"),
+        (
+            {"prompt": "a cat", "output": "a.png", "image": ["cat.png"], "phrase": ["cat"], "box": [[0, 0, 10**29, 1]]},
+            "`--box` must be XYXY in [0, 1]",
+        ),
         ([1], "must be a JSON object"),
     ],
 )
 def test_a_wrong_line_is_named_before_anything_is_drawn(run, job, message):  # noqa: F811
+    for name in ("cat.png", "m.png"):
+        photo().save(name)
     write([{"prompt": "a cat", "output": "first.png", "steps": 1}, job])
     result = run("generate", "--from", "jobs.jsonl")
     assert result.exit_code == 1 and message in result.output, result.output
@@ -78,7 +103,42 @@ def test_a_wrong_line_is_named_before_anything_is_drawn(run, job, message):  # n
 def test_other_settings_beside_a_file_are_refused(run):  # noqa: F811
     result = run("generate", "--from", "jobs.jsonl", "--prompt", "a cat", "--seed", 0)
     assert result.exit_code == 1 and "leave out --prompt, --seed" in result.output
+    result = run("generate", "--from", "jobs.jsonl", "--count", 1, "--output", "relationbooth.png")
+    assert result.exit_code == 1 and "leave out --count, --output" in result.output
     result = run("generate", "--from", "no.jsonl")
     assert result.exit_code == 1 and "there is no file `no.jsonl`" in result.output
     result = run("generate")
     assert result.exit_code == 1 and "`--prompt` is needed" in result.output
+
+
+def test_paths_are_relative_to_the_file_and_names_stay_names(run, world):  # noqa: F811
+    folder, data = Path("jobs"), "data:image/png;base64,"
+    folder.mkdir()
+    shutil.copy(world / "0.png", folder / "cat.png")
+    shutil.copy(world / "weights" / "relation_loras" / "hug" / LORA_WEIGHT_NAME, folder / "mine.safetensors")
+    Image.new("L", (64, 64), 255).save(folder / "mask.png")
+    painted = data + base64.b64encode((folder / "mask.png").read_bytes()).decode()
+    loras = [["mine.safetensors", 0.5], ["hug", 0.7], ["owner/name", None]]
+    job = {"prompt": "a cat", "image": ["cat.png"] * 3, "phrase": ["cat"] * 3, "mask": ["mask.png", None, painted]}
+    (folder / "jobs.jsonl").write_text(json.dumps({**job, "lora": loras, "output": "a.png"}), encoding="utf-8")
+    (read,) = read_jobs(folder / "jobs.jsonl", GenerationSettings(""))
+    assert read.settings.mask == [str(folder / "mask.png"), None, painted]
+    assert read.settings.lora == [(str(folder / "mine.safetensors"), 0.5), ("hug", 0.7), ("owner/name", None)]
+    assert read.settings.files() == [str(folder / "cat.png")] * 3 + [str(folder / "mask.png")]
+
+
+def test_a_job_is_a_line_whatever_its_prompt_holds(run):  # noqa: F811
+    job = {"prompt": "a cat\u2028a bear", "output": "a.png"}
+    Path("jobs.jsonl").write_text(json.dumps(job, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    assert [read.settings.prompt for read in read_jobs(Path("jobs.jsonl"), GenerationSettings(""))] == [job["prompt"]]
+    Path("jobs.jsonl").write_bytes(b"\x89PNG")
+    result = run("generate", "--from", "jobs.jsonl")
+    assert result.exit_code == 1 and "`--from`: `jobs.jsonl` is no UTF-8 text" in result.output, result.output
+
+
+def test_results_that_cannot_be_written_are_told_before_anything_is_drawn(run):  # noqa: F811
+    write([{"prompt": "a cat", "output": "a.png", "steps": 1}])
+    Path("jobs.results.jsonl").mkdir()
+    result = run("generate", "--from", "jobs.jsonl")
+    message = "the results go to `jobs.results.jsonl`, which must be a file, but is a folder"
+    assert result.exit_code == 1 and message in result.output and not Path("a.png").exists(), result.output

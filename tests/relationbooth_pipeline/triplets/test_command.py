@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from relationbooth_pipeline.commands.main import app
+from relationbooth_pipeline.sheets import triplets as sheets
 from relationbooth_pipeline.sheets.contact import COLORS
 from relationbooth_pipeline.triplets import METADATA, read_triplets, write_metadata
 
@@ -46,6 +47,41 @@ def test_the_command_refuses_swaps_and_repairs_them(folder, tmp_path):
     assert result.exit_code == 0 and "now put in order" in result.output
     assert torch.equal(read_triplets(folder)[0].keypoints, expected)
     assert command("check", folder, *sheet).exit_code == 0
+
+
+def test_repairing_keeps_all_but_the_swapped_keypoints(folder, tmp_path):
+    good = line(folder)
+    others = {"license": "CC0 Café", "extra": [1, {"a": None}], "boxes": [[0, 0, 0.61, 1], [0.4, 0, 1, 1]]}
+    swapped = {**good, **others, "keypoints": good["keypoints"][::-1]}
+    untouched = json.dumps({**good, **others, "predicate": "is hugging"}, indent=None, separators=(",", ":"))
+    (folder / METADATA).write_text("\n".join([untouched, "", json.dumps(swapped), ""]), encoding="utf-8")
+    assert command("check", folder, "--fix", "--sheet", tmp_path / "sheet.png").exit_code == 0
+    first, blank, second, end = (folder / METADATA).read_text(encoding="utf-8").split("\n")
+    assert (first, blank, end) == (untouched, "", "")
+    assert json.loads(second) == {**good, **others}
+
+
+def test_a_sheet_never_replaces_a_picture_of_the_folder(folder):
+    pictures = {file: file.read_bytes() for file in folder.glob("*.png")}
+    good = line(folder)
+    for fields in (good, {**good, "predicate": "kisses"}):  # with faults the sheet shows the other triplets
+        (folder / METADATA).write_text("\n".join(map(json.dumps, [fields, fields])), encoding="utf-8")
+        for file in pictures:
+            result = command("check", folder, "--sheet", file)
+            assert result.exit_code == 1 and "`--sheet` would replace" in result.output
+    assert len(pictures) == 5 and {file: file.read_bytes() for file in pictures} == pictures
+
+
+def test_a_sheet_shows_so_many_triplets_swapped_ones_first(folder, tmp_path, monkeypatch):
+    good = line(folder)
+    swapped = {**good, "keypoints": good["keypoints"][::-1]}
+    (folder / METADATA).write_text("\n".join(map(json.dumps, [good, good, swapped])), encoding="utf-8")
+    monkeypatch.setattr(sheets, "MOST_TRIPLETS", 2)
+    result = command("check", folder, "--sheet", tmp_path / "sheet.png")
+    assert "sheet.png: 2 of 3 triplets, swapped ones first" in result.output
+    first, _, third = read_triplets(folder)
+    expected = sheets.triplet_sheet([third, first], ["swapped", "right"], 2)
+    assert np.array_equal(Image.open(tmp_path / "sheet.png"), expected)
 
 
 @needs_released

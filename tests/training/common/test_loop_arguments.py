@@ -67,7 +67,7 @@ def test_every_option_s_help_tells_its_default(program):
         if name == "--help" or action.required:
             continue
         assert "default: " in action.help, name
-        if action.default not in (None, False, ""):
+        if action.default not in (None, "") and action.default is not False:  # 0 equals False, and is told
             assert f"default: {action.default})" in action.help, name
         action.help.encode("cp1252")  # a Windows pipe's encoding: --help must not end in a UnicodeEncodeError
 

@@ -30,6 +30,12 @@ def no_models(monkeypatch):
         ({"validation_prompt": "a cat is hugging a dog"}, "must name bear: its image prompts show them"),
         ({"validation_prompt": "a catfish is hugging a bear"}, "must name cat: its image prompts show them"),
         ({"kml_weight": -1}, "`--kml_weight` must be at least 0, got -1.0."),
+        (
+            {"template": "a {9} hugs"},
+            "`--template` must have each of {0}, {1} once and no other braces, got 'a {9} hugs'",
+        ),
+        ({"template": "a {0} hugs a {x}"}, "`--template` must have each of {0}, {1} once"),
+        ({"template": "a {0} hugs a {1} {"}, "`--template` must have each of {0}, {1} once"),
     ],
 )
 def test_bad_arguments_are_refused_before_any_model(no_models, base, triplets, tmp_path, capsys, changes, message):

@@ -52,6 +52,8 @@ def test_a_limit_spreads_over_the_file_and_keeps_its_fingerprint(tmp_path):
         (pair(generate_with=(0,)), "`generate_with` must have an entry for each of the 2 phrases, got 1"),
         (pair(boxes=((0, 0, 1, 1),)), "`boxes` must have an entry for each of the 2 phrases, got 1"),
         (pair(boxes=((0, 0, 512, 512), (0, 0, 1, 1))), "Divide pixel boxes"),
+        (pair(boxes=((0, 0, 10**29, 1), (0, 0, 1, 1))), "Divide pixel boxes"),
+        (pair(boxes=((0, 0, 10**400, 1), (0, 0, 1, 1))), r"`boxes` must be XYXY in \[0, 1\], got"),
         (pair(references=((), ("bear/0.png",)), generate_with=(0, 0)), "object 0 has no photo"),
         (pair(objects=("a",)), "`objects` must have an entry for each of the 2 phrases, got 1"),
     ],
@@ -95,6 +97,9 @@ def test_a_torn_or_missing_case_file_is_refused(tmp_path):
     (tmp_path / "cases.jsonl").write_text("﻿" + pair().line() + "\n\n" + single().line()[:-9], encoding="utf-8")
     with pytest.raises(ValueError, match="line 3"):
         read_cases(tmp_path)
+    photo().save(tmp_path / "cat.png")
+    with pytest.raises(ValueError, match="`cat.png` is no UTF-8 text"):
+        read_cases(tmp_path / "cat.png")
 
 
 def test_the_sheet_has_a_row_for_every_case(tmp_path):

@@ -111,7 +111,9 @@ def test_a_table_chooses_the_relationlora(world, bench, options, tmp_path):
     assert system.settings(bench.cases[2])["lora"] is None
     table.write_text(json.dumps({"kissing": str(file)}), encoding="utf-8")
     (system,) = build_systems(["ours"], SystemOptions(options.generation, lora_table=table))
-    with pytest.raises(ValueError, match="has a RelationLoRA for no predicate of these cases; it has: kissing"):
+    with pytest.raises(
+        ValueError, match="for no predicate of these cases; it has: kissing. Name them with `--lora-table`"
+    ):
         system.prepare(bench, tmp_path)
     for text, message in (("[]", "must be JSON such as"), ('{"hug": "gone.safetensors"}', "no LoRA file")):
         table.write_text(text, encoding="utf-8")

@@ -47,6 +47,14 @@ def test_a_folder_belongs_to_one_plan(work, tmp_path):
         WorkFolder(tmp_path / "photos" / "cat.png").claim({})
 
 
+def test_a_file_is_no_work_folder(tmp_path):
+    (tmp_path / "work").write_text("mine", encoding="utf-8")
+    with pytest.raises(ValueError, match="the work folder `.*work` is a file. Choose a new or empty folder"):
+        with WorkFolder(tmp_path / "work").locked():
+            pass
+    assert (tmp_path / "work").read_text(encoding="utf-8") == "mine"
+
+
 def test_candidates_are_those_with_a_target_and_objects(work):
     hug = Candidate("hugging-0001", "hugging", "is hugging", ("cat", "dog"), "a cat is hugging a dog", "t", ("a", "b"))
     ride = Candidate("riding-0000", "riding", "riding a bike", ("bear",), None, "t2", ("c",))
