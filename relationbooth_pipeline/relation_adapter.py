@@ -96,7 +96,12 @@ class RelationAdapter(ModelMixin, ConfigMixin):
         return self.config.num_background_tokens if self.config.background_tokens_active else 0
 
     def check_fits(self, unet: nn.Module) -> None:
-        """Raise a ValueError unless this adapter was made for a UNet with the layers and widths of `unet`."""
+        """Raise a ValueError unless this adapter was made for a UNet with the layers and widths of `unet`, or where an
+        IP-Adapter is loaded: it would lose its processors."""
+        if unet.config.encoder_hid_dim_type == "ip_image_proj":
+            raise ValueError(
+                "the UNet has an IP-Adapter, which reads the same branch: call `pipe.unload_ip_adapter()` first."
+            )
         expected, context = dict(self.config.layer_widths), self.resampler.config.output_dim
         if unet.config.cross_attention_dim != context:
             raise ValueError(

@@ -4,7 +4,7 @@ Shape letters: B rows of one role, P positions, S image tokens of a sample, D la
 """
 
 import math
-from types import MethodType
+from functools import partial
 from typing import Any
 
 import torch
@@ -178,8 +178,8 @@ def install_parallel_attention(unet: torch.nn.Module) -> None:
         attn.set_processor(processor)
     if open_conditioning not in unet._forward_pre_hooks.values():
         unet.register_forward_pre_hook(open_conditioning, with_kwargs=True)
-    # Diffusers' method refuses processors that are not its own. A bound method follows its UNet through a deep copy.
-    unet.set_default_attn_processor = MethodType(_set_default_attn_processor, unet)
+    # Diffusers' method refuses processors that are not its own. A partial follows its UNet through copies and pickles.
+    unet.set_default_attn_processor = partial(_set_default_attn_processor, unet)
 
 
 def remove_parallel_attention(unet: torch.nn.Module) -> None:

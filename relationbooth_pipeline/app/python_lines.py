@@ -1,20 +1,21 @@
 """The lines of Python that draw the same picture."""
 
+from .. import miniature
 from .form import reference_name
 
 
 def python_lines(settings: dict) -> str:
     """A program for the settings of a written picture; the references lie beside it under their own names."""
-    miniature = settings["model"] == "miniature"
+    is_small = settings["model"] == "miniature"
     lines = [
         "import torch",
-        f"from relationbooth_pipeline import RelationBoothPipeline{', miniature' if miniature else ''}",
+        f"from relationbooth_pipeline import RelationBoothPipeline{', miniature' if is_small else ''}",
     ]
     masks = settings["mask"] if any(settings.get("mask") or []) else None
     if masks:
         lines.append("from relationbooth_pipeline.generation.masks import box_mask, open_mask")
     lines.append("")
-    if miniature:
+    if is_small:
         lines += ["folder = miniature.path()", "pipe = RelationBoothPipeline.from_pretrained(folder)"]
     else:
         dtype = settings["dtype"] if settings["dtype"] != "auto" else "float16"
@@ -22,16 +23,16 @@ def python_lines(settings: dict) -> str:
         load, named = ("from_single_file", "torch_dtype") if single_file else ("from_pretrained", "dtype")
         lines += [f"pipe = RelationBoothPipeline.{load}({settings['model']!r}, {named}=torch.{dtype})"]
     if settings["image"]:
-        lines += _adapter(settings, miniature)
+        lines += _adapter(settings, is_small)
     names = []
     for i, (source, _) in enumerate(settings["lora"]):
         names.append(f"lora_{i}")
-        own = miniature and "/" not in source
+        own = is_small and (miniature.path() / "relation_loras" / source).is_dir()
         place = f'folder / "relation_loras" / {source!r}' if own else repr(source)
         lines.append(f'pipe.load_lora_weights({place}, adapter_name="lora_{i}")')
     if names:
         lines.append(f"pipe.set_adapters({names!r}, {[weight for _, weight in settings['lora']]!r})")
-    if not miniature:
+    if not is_small:
         lines.append('pipe.to("cuda")')
     lines += ["image = pipe(", f"    {settings['prompt']!r},"]
     for name, value in _arguments(settings, masks).items():
@@ -40,7 +41,7 @@ def python_lines(settings: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _adapter(settings: dict, miniature: bool) -> list[str]:
+def _adapter(settings: dict, is_small: bool) -> list[str]:
     if settings["adapter"] is not None:
         given = [repr(settings["adapter"])]
         if settings["adapter_weight_name"]:
@@ -50,7 +51,7 @@ def _adapter(settings: dict, miniature: bool) -> list[str]:
                 given.append(f"{name}={None if settings[name] == 'none' else settings[name]!r}")
         lines = [f"pipe.load_relation_adapter({', '.join(given)})"]
     else:
-        lines = ['pipe.load_relation_adapter(folder / "relation_adapter")'] if miniature else []
+        lines = ['pipe.load_relation_adapter(folder / "relation_adapter")'] if is_small else []
     return lines if settings["local_tokens"] else [*lines, "pipe.register_modules(local_image_encoder=None)"]
 
 

@@ -142,15 +142,18 @@ def _peft_state(source: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     for key, tensor in load_file(source).items():
         key = re.sub(r"\.lora\.(down|up)\.", lambda m: f".lora_{'A' if m[1] == 'down' else 'B'}.", key)
         key = key.replace(".processor.", ".")
-        if not key.startswith("unet.") or ".lora_" not in key:
-            raise ValueError(f"`{source}` holds `{key}`: only LoRAs of the UNet have a kohya-keyed twin.")
+        if not key.startswith("unet.") or not key.endswith((".lora_A.weight", ".lora_B.weight")):
+            raise ValueError(f"`{source}` holds `{key}`: only plain LoRAs of the UNet have a kohya-keyed twin.")
         state[key] = tensor
     check_finite(state, f"`{source}`")
     return state, header
 
 
 def _alphas(state: dict[str, torch.Tensor], header: dict[str, str]) -> dict[str, float]:
-    """Kohya's name of each layer → alpha: PEFT's metadata when it is there, else the layer's rank (its factor is 1)."""
+    """Kohya's name of each layer → alpha: PEFT's metadata when it is there, else the layer's rank (its factor is 1).
+
+    Kohya divides by the rank always; a rank-stabilised LoRA's factor is alpha / √rank.
+    """
     told = json.loads(header.get(PEFT_HEADER, "{}"))
     default, patterns = told.get("unet.lora_alpha"), told.get("unet.alpha_pattern") or {}
     found = {}
@@ -160,7 +163,8 @@ def _alphas(state: dict[str, torch.Tensor], header: dict[str, str]) -> dict[str,
             continue
         own = [value for pattern, value in patterns.items() if re.search(rf"(?:^|\.){pattern}$", path)]
         alpha = own[0] if own else default if default is not None else len(tensor)
-        found["lora_" + path.replace(".", "_")] = float(alpha)
+        stabilised = len(tensor) ** 0.5 if told.get("unet.use_rslora") else 1.0
+        found["lora_" + path.replace(".", "_")] = alpha * stabilised
     return found
 
 

@@ -14,7 +14,7 @@ from ..relation_inputs import EncodedImagePrompts
 from ..relation_layouts import missing_phrases
 from ..sheets.contact import contact_sheet
 from ..sheets.png_settings import save_png
-from .masks import MASK_SIDE, box_mask, open_mask
+from .masks import box_mask, open_mask
 from .settings import GenerationSettings, sha256
 from .sources import check_adapter, is_miniature, load_loras, load_pipeline, lora_file, resolve_sources, unknown_words
 
@@ -120,7 +120,8 @@ def prepare(
         generation.boxes = settings.box or pipe.layout(len(images))
         record["box"] = generation.boxes
         if any(settings.mask or []):
-            size = (settings.width or MASK_SIDE, settings.height or MASK_SIDE)
+            side = pipe.default_sample_size * pipe.vae_scale_factor  # as the pipeline chooses where nothing is said
+            size = (settings.width or side, settings.height or side)
             masks = zip(settings.mask, generation.boxes)
             generation.masks = [open_mask(mask) if mask else box_mask(box, size) for mask, box in masks]
     if missing := missing_phrases(settings.phrase, settings.prompt):

@@ -135,8 +135,9 @@ def draw_jobs(
                 save(generation, generation.run(step), job.output)
                 told |= {"status": "drawn", "seed": job.settings.seed, "seconds": round(time.monotonic() - began, 2)}
                 told |= {"warnings": generation.warnings} if generation.warnings else {}
-            except ValueError as error:
-                told |= {"status": "failed", "error": str(error)}
+            except (ValueError, RuntimeError, OSError) as error:  # of memory or disk, too: the next may be smaller
+                kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+                told |= {"status": "failed", "error": f"{kind}{error}"}
         with open(results, "a", encoding="utf-8") as file:  # a log: each line is whole when the next job begins
             file.write(json.dumps(told, ensure_ascii=False) + "\n")
         yield told

@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw
 from ..relation_images import read_mask
 
 DATA_URL = "data:image/png;base64,"
-MASK_SIDE = 64  # cells; a mask of a box where the picture's size is the model's
 MAX_MASK_BYTES = 65_536  # of a data URL; a painted mask of 64 × 64 takes about one thousand
 
 
@@ -31,10 +30,10 @@ def open_mask(source: str) -> Image.Image:
             with Image.open(io.BytesIO(raw), formats=("PNG",)) as image:
                 if max(image.size) > 1024:
                     raise ValueError(f"a painted mask must have sides up to 1024, got {image.size}. Clear it.")
-                mask = image.getchannel("A") if "A" in image.getbands() else image.convert("L")
+                image.load()
+                mask = Image.fromarray(np.uint8(255) * read_mask(image).numpy())
         except (OSError, SyntaxError, binascii.Error) as error:
             raise ValueError(f"a painted mask is no readable PNG ({error}). Clear it and paint again.") from error
-    mask = mask.point(lambda value: 255 * (value > 127))
     if mask.getbbox() is None:
         raise ValueError("a painted mask is empty. Paint the object's place, or clear it and draw a box.")
     return mask

@@ -110,16 +110,19 @@ def check_adapter(pipe: RelationBoothPipeline, settings: GenerationSettings, nee
 def load_loras(pipe: RelationBoothPipeline, loras: list[tuple[str, float]]) -> None:
     """Let exactly these LoRAs act in `pipe`: (source, weight) each, as `resolve_sources` gives them.
 
-    Files are read again only when other sources than the loaded ones are named; weights alone cost nothing.
+    Files are read again only when others than the loaded ones are named, or came in their place; weights alone cost
+    nothing.
     """
-    # The name tells the source, so that the pipeline itself says what is loaded.
-    names = [f"lora_{i}_{hashlib.sha256(source.encode()).hexdigest()[:16]}" for i, (source, _) in enumerate(loras)]
+    # The name tells the file's content, so that the pipeline itself says what is loaded.
+    files = [lora_file(source) for source, _ in loras]
+    contents = [source.encode() if file is None else file.read_bytes() for (source, _), file in zip(loras, files)]
+    names = [f"lora_{i}_{hashlib.sha256(content).hexdigest()[:16]}" for i, content in enumerate(contents)]
     loaded = {name for names in pipe.get_list_adapters().values() for name in names}
     if loaded != set(names):
         if loaded:
             pipe.unload_lora_weights()
-        for name, (source, _) in zip(names, loras):
-            _loaded(f"the LoRA `{source}`", pipe.load_lora_weights, str(lora_file(source) or source), adapter_name=name)
+        for name, (source, _), file in zip(names, loras, files):
+            _loaded(f"the LoRA `{source}`", pipe.load_lora_weights, str(file or source), adapter_name=name)
     if names:
         pipe.set_adapters(names, [weight for _, weight in loras])
 

@@ -1,11 +1,13 @@
 """Masks as people have them: every form of one shape reads as that shape."""
 
+import base64
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from relationbooth_pipeline.generation.masks import open_mask
+from relationbooth_pipeline.generation.masks import DATA_URL, open_mask
 from relationbooth_pipeline.relation_images import read_mask
 from relationbooth_pipeline.relation_regions import masks_per_sample
 from tests.tiny import photo
@@ -73,7 +75,9 @@ def test_files_read_as_their_pictures(name, tmp_path):
     FORMS[name].save(tmp_path / "mask.png")
     assert torch.equal(read_mask(tmp_path / "mask.png"), torch.from_numpy(MASK))
     assert torch.equal(read_mask(str(tmp_path / "mask.png")), torch.from_numpy(MASK))
-    assert np.array_equal(open_mask(str(tmp_path / "mask.png")), BYTES), "the command line reads it alike"
+    painted = DATA_URL + base64.b64encode((tmp_path / "mask.png").read_bytes()).decode()
+    for source in (str(tmp_path / "mask.png"), painted):
+        assert np.array_equal(open_mask(source), BYTES), "command line and page read it alike"
 
 
 def test_a_mask_turned_by_its_camera_is_upright(tmp_path):

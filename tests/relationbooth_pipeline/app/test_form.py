@@ -148,6 +148,8 @@ def test_a_mask_from_a_file_is_asked_for_by_name(actions, tmp_path):
     back, lost = form_of(settings_from(record), images, actions.studio.offers, actions.studio.defaults)
     assert back.places[0]["mask"] is None and lost == ["the mask of the cat (paint it again: left.png)"]
     assert "open_mask('left.png')" in python_lines(record)
+    for name, place in (("hugging", 'folder / "relation_loras" / '), ("mine.safetensors", "("), ("my-lora", "(")):
+        assert f"{place}{name!r}, adapter_name" in python_lines({**record, "model": "miniature", "lora": [[name, 1.0]]})
 
 
 def test_python_loads_a_file_as_generate_does(actions, monkeypatch, tmp_path):

@@ -83,6 +83,23 @@ def test_alpha_is_the_file_s_own(tmp_path):
         torch.testing.assert_close(product, expected)
 
 
+def test_a_rank_stabilised_lora_keeps_its_strength(tmp_path):
+    """W + alpha / √r · B A: kohya's programs divide by r."""
+    pipe = tiny_pipeline(adapter=False)
+    write_lora(pipe.unet, tmp_path / "hug", HUG)
+    state = load_file(tmp_path / "hug" / WEIGHT_NAME)
+    rank = len(next(tensor for key, tensor in state.items() if ".lora_A." in key))
+    header = {"lora_adapter_metadata": f'{{"unet.r": {rank}, "unet.lora_alpha": 2, "unet.use_rslora": true}}'}
+    save_file(state, tmp_path / "stable.safetensors", metadata=header)
+    write_kohya(tmp_path / "stable.safetensors", tmp_path / "twin.safetensors")
+    alphas = [float(value) for key, value in load_file(tmp_path / "twin.safetensors").items() if key.endswith(".alpha")]
+    assert alphas == pytest.approx([2 * rank**0.5] * len(alphas)) and rank > 1
+    down = next(key for key in state if ".lora_A." in key)
+    save_file({down.replace("lora_A.weight", "lora_magnitude_vector"): torch.ones(4)}, tmp_path / "dora.safetensors")
+    with pytest.raises(ValueError, match="lora_magnitude_vector`: only plain LoRAs of the UNet"):
+        write_kohya(tmp_path / "dora.safetensors", tmp_path / "out.safetensors")
+
+
 def test_a_folder_of_both_from_either(plain, tmp_path):
     for name, source in (("one", HUGGING), ("two", tmp_path / "one" / "hugging_kohya.safetensors")):
         (tmp_path / name).mkdir()
@@ -97,7 +114,7 @@ def test_refusals(tmp_path):
     with pytest.raises(ValueError, match="holds more than UNet layers"):
         read_kohya(tmp_path / "te.safetensors", tmp_path / "out.safetensors", tiny_unet())
     save_file({"text_encoder.layer.lora_A.weight": weight}, tmp_path / "text.safetensors")
-    with pytest.raises(ValueError, match="only LoRAs of the UNet have a kohya-keyed twin"):
+    with pytest.raises(ValueError, match="only plain LoRAs of the UNet have a kohya-keyed twin"):
         write_kohya(tmp_path / "text.safetensors", tmp_path / "out.safetensors")
     write_kohya(HUGGING, tmp_path / "twin.safetensors")
     with pytest.raises(ValueError, match="does not fit the UNet: it has no layer"):

@@ -60,6 +60,25 @@ def test_a_batch_draws_what_single_commands_draw_and_goes_on_where_it_ended(run,
     assert Path("one.png").stat().st_mtime_ns == before and len(results()) == 6
 
 
+def test_a_job_without_memory_or_disk_does_not_stop_the_others(run, world, monkeypatch):  # noqa: F811
+    write([{"prompt": "a cat", "steps": 1, "seed": seed, "output": f"{seed}.png"} for seed in range(3)])
+    save, errors = drawing.save, iter([RuntimeError("out of memory"), OSError("no space left"), None])
+
+    def failing(*args):
+        if (error := next(errors)) is not None:
+            raise error
+        return save(*args)
+
+    monkeypatch.setattr(drawing, "save", failing)
+    result = run("generate", "--from", "jobs.jsonl")
+    assert result.exit_code == 1 and "1 drawn, 0 kept, 2 failed" in result.output, result.output
+    assert [entry.get("error") for entry in results()] == [
+        "RuntimeError: out of memory",
+        "OSError: no space left",
+        None,
+    ]
+
+
 @pytest.mark.parametrize(
     ("job", "message"),
     [

@@ -4,9 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from relationbooth_pipeline.generation.drawing import prepare
 from relationbooth_pipeline.generation.settings import GenerationSettings
-from relationbooth_pipeline.generation.sources import load_pipeline, resolve_sources
+from relationbooth_pipeline.generation.sources import load_loras, load_pipeline, resolve_sources
+from tests.relationbooth_pipeline.commands.tiny_world import HUG, write_lora
 from tests.relationbooth_pipeline.whole.test_offloading import skip_if_stock_sdxl_fails
 from tests.relationbooth_pipeline.whole.test_pipeline_call import TWO, generate
 from tests.tiny import tiny_pipeline
@@ -51,3 +55,31 @@ def test_offloading_needs_accelerate(model, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="pip install accelerate"):
         resolve_sources(GenerationSettings("a cat", model=str(model), offload="model"))
+
+
+def test_a_lora_that_took_the_place_of_the_loaded_one_is_read(tmp_path):
+    pipe = tiny_pipeline(adapter=False)
+    write_lora(pipe.unet, tmp_path / "hug", HUG)
+    (file,) = (tmp_path / "hug").glob("*.safetensors")
+
+    def drawn():
+        load_loras(pipe, [(str(file), 1.0)])
+        return generate(pipe)
+
+    first = drawn()
+    assert torch.equal(drawn(), first)
+    save_file({name: -tensor if "lora_B" in name else tensor for name, tensor in load_file(file).items()}, file)
+    assert not torch.equal(drawn(), first)
+
+
+def test_a_box_beside_a_mask_is_drawn_at_the_picture_s_own_size(tmp_path):
+    """So that the settings of the picture, which tell its size, give the same picture again."""
+    Image.new("L", (64, 64), 255).save(tmp_path / "all.png")
+    told = dict(image=["a", "b"], phrase=["cat", "bear"], box=[[0, 0.2, 0.5, 0.9], [0.43, 0.23, 0.97, 0.93]])
+    settings = GenerationSettings("a cat is hugging a bear", mask=[str(tmp_path / "all.png"), None], **told, seed=1)
+    settings.image = [str(tmp_path / "all.png")] * 2
+    sizes = []
+    for size in ({}, {"width": 128, "height": 128}):
+        generation = prepare(replace(settings, **size), settings.checked())
+        sizes.append(generation.masks[1].tobytes())
+    assert sizes[0] == sizes[1] and generation.masks[1].size == (128, 128)

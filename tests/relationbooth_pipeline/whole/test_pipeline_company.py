@@ -1,5 +1,8 @@
 """The adapter beside the rest of diffusers: other pipelines, IP-Adapter, compilation, training."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from diffusers import (
@@ -114,8 +117,20 @@ def test_ip_adapter_works_while_no_image_prompts_are_given(pipe):
         generate(pipe, **TWO, ip_adapter_image_embeds=embeds)
     with pytest.raises(ValueError, match="IPAdapterAttnProcessor2_0, which would ignore `image_prompts`"):
         generate(pipe, **TWO)
+    with pytest.raises(ValueError, match=r"has an IP-Adapter, .* call `pipe.unload_ip_adapter\(\)` first"):
+        pipe.relation_adapter.check_fits(pipe.unet)  # which every door asks, before it changes anything
+    assert torch.equal(generate(pipe, ip_adapter_image_embeds=embeds), with_ip)
     pipe.unload_ip_adapter()
     assert torch.equal(generate(pipe), plain) and torch.equal(generate(pipe, **TWO), ours)
+
+
+def test_a_unet_with_an_adapter_is_pickled_and_copied(pipe):
+    expected, again = generate(pipe, **TWO), pickle.loads(pickle.dumps(pipe.unet))
+    for unet in (again, copy.deepcopy(pipe.unet)):
+        unet.set_default_attn_processor()
+        other = type(pipe)(**{**pipe.components, "unet": unet})
+        torch.testing.assert_close(generate(other, **TWO), expected, atol=1e-4, rtol=1e-4)
+        assert unet.set_default_attn_processor.args == (unet,)
 
 
 def ip_adapter_state(unet, image_width=16, tokens=4) -> dict:
