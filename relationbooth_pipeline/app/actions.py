@@ -160,8 +160,9 @@ class Actions:
         if len(found) > MAX_OBJECTS:
             raise ValueError(f"this picture has {len(found)} objects, and the page at most {MAX_OBJECTS}.")
         form, lost = form_of(settings, found, self.studio.offers, self.studio.defaults)
-        if settings.model != self.studio.model_name:
-            lost.insert(0, f"the model {settings.model} (this page runs {self.studio.model_name})")
+        for name, own in self.studio.own_names.items():
+            if getattr(settings, name) != own:
+                lost.append(f"the {name.replace('_', ' ')} {getattr(settings, name)} (this page runs {own})")
         return form, f"Missing: {'; '.join(lost)}." if lost else ""
 
     def told(self, kept: dict | None) -> tuple[list[str], str]:

@@ -19,6 +19,8 @@ REQUEST_FIELDS = (
     "prompt", "phrase", "box", "mask", "automatic_layout", "lora", "negative_prompt", "seed", "height", "width",
     "steps", "guidance_scale", "guidance_rescale", "image_prompt_scale", "local_tokens",
 )  # fmt: skip
+# What the host's choices are called in a written picture: another one draws another picture.
+OWN_FIELDS = ("model", "adapter", "adapter_weight_name", "image_encoder", "local_image_encoder", "dtype")
 # Per picture, so that one visitor cannot hold the model for hours.
 MOST = {"steps": 150, "height": 2048, "width": 2048}
 MAX_OBJECTS, MAX_LORAS = 6, 3
@@ -128,7 +130,8 @@ class Studio:
         self.stage = "checking the sources"
         settings = GenerationSettings("a picture", **self.base)
         settings.checked()
-        self.model_name = settings.as_record()["model"]
+        record = settings.as_record()
+        self.own_names = {name: record[name] for name in OWN_FIELDS}
         resolved = resolve_sources(settings)
         self.stage = "loading the model"
         self.pipe = load_pipeline(resolved, needs_adapter=False)
@@ -173,6 +176,11 @@ class Studio:
         header = self.pipe.heaviest_relation()
         load_loras(self.pipe, [])
         name = settings.as_record()["lora"][0][0]  # as written pictures call it
+        if name in self.offers and self.offers[name].source != source:
+            raise ValueError(
+                f"`--lora`: `{source}` would be called {name!r}, as another LoRA here already is. Name its folder, or "
+                "rename it."
+            )
         self.offers[name] = Offer(name, source, settings.lora[0][1])
         if header is not None:
             self.offers[name].template, self.offers[name].layout = header.template, header.layout_prior

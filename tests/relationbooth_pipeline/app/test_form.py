@@ -1,5 +1,6 @@
 """The form: what the controls say becomes a request, and a written picture becomes the controls again."""
 
+import shutil
 from pathlib import Path
 
 import gradio as gr
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from relationbooth_pipeline import RelationBoothPipeline
+from relationbooth_pipeline import RelationBoothPipeline, miniature
 from relationbooth_pipeline.app.actions import Actions, variants
 from relationbooth_pipeline.app.drawing import Drawn, draw
 from relationbooth_pipeline.app.faults import Fault, located, note
@@ -18,6 +19,7 @@ from relationbooth_pipeline.app.results import Results
 from relationbooth_pipeline.app.studio import MAX_OBJECTS, Offer, Studio
 from relationbooth_pipeline.generation.requests import settings_from
 from relationbooth_pipeline.generation.sources import load_pipeline
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME
 
 from .conftest import PHOTOS
 
@@ -125,6 +127,27 @@ def test_a_kept_picture_brings_the_form_back_and_its_python_draws_it(actions, tm
     exec(python_lines(kept["settings"]), {})
     difference = np.asarray(Image.open("picture.png")).astype(int) - np.asarray(Image.open(kept["path"]))
     assert np.abs(difference).max() <= 2  # photos saved anew: the same pixels; another pipeline object
+
+
+def test_what_the_page_runs_otherwise_is_told(actions, monkeypatch):
+    kept = last(actions.draw(form(actions, loras=["none"] * 3), []))["history"][0]
+    assert actions.restore(kept["path"])[1] == ""
+    own = {**actions.studio.own_names, "adapter": "my-adapter", "dtype": "float16"}
+    monkeypatch.setattr(actions.studio, "own_names", own)
+    _, lost = actions.restore(kept["path"])
+    assert lost == "Missing: the adapter None (this page runs my-adapter); the dtype auto (this page runs float16)."
+
+
+def test_two_loras_of_one_name_are_told_apart_at_the_start(studio, tmp_path):
+    own = studio.offers["hugging"]
+    page = Studio()
+    page.pipe, page.offers = studio.pipe, {"hugging": own}
+    (tmp_path / "hugging").mkdir()
+    shutil.copy(miniature.path() / "relation_loras" / "jumping" / LORA_WEIGHT_NAME, tmp_path / "hugging")
+    page._offer("hugging", 0.7)  # the model's own, at another weight
+    assert page.offers["hugging"].weight == 0.7
+    with pytest.raises(ValueError, match="would be called 'hugging', as another LoRA here already is. Name its folder"):
+        page._offer(str(tmp_path / "hugging"), None)
 
 
 def test_a_photo_that_is_not_found_is_asked_for_by_name(studio, tmp_path):
