@@ -123,12 +123,11 @@ def train(args: argparse.Namespace) -> None:
     loop, method, workers = run_options.loop, run_options.method, run_options.dataloader_num_workers
     config = vision_config(run_options.tower, method)
     source = open_source(run_options.pictures, max(config.patch_size, method.max_split))
-    # Noted with the arguments: another number of pictures would be another order.
     count = None if isinstance(source, PictureStream) else len(source)
-    told = {**vars(args), "picture_count": count}
     accelerator = start_accelerator(loop, run_options.report)
+    facts = {"picture_count": count, "process_count": accelerator.num_processes}
     with accelerator.main_process_first():
-        start = open_run(loop, told, may_differ(args), CONFIG)
+        start = open_run(loop, vars(args), facts, may_differ(args), CONFIG)
     device, dtype, folder = accelerator.device, DTYPES[loop.mixed_precision], Path(loop.output_dir)
     plan = CropPlan(
         crop_size=config.image_size,
@@ -153,7 +152,7 @@ def train(args: argparse.Namespace) -> None:
     keep_trained_only(accelerator)
     groups = parameter_groups(trained)
     run = prepare_run(accelerator, loop, student, groups, plan.pictures_per_step, steps, start, (position,))
-    start_trackers(accelerator, run_options.report, told)
+    start_trackers(accelerator, run_options.report, {**vars(args), **facts})
     logger.info(
         f"pictures: {count or 'a stream'}, processes: {accelerator.num_processes}, pictures a step: "
         f"{plan.pictures_per_step}, steps: {steps}, trained weights: {sum(w.numel() for w in trained.values()):,}"
@@ -181,7 +180,7 @@ def train(args: argparse.Namespace) -> None:
                     bad = sorted({names[i] for i in (~torch.isfinite(every)).nonzero().flatten().tolist()})
                     raise TrainingDiverged(f"the loss of step {step + 1} is not finite for {', '.join(bad)}.")
                 loss = (losses * batch.shares.to(device)).sum()
-                descend(run, loss)
+                descend(run, loss, step)
             values.append(accelerator.gather(loss.detach()).mean())
         run.rate.step()
         position.value = batch.position or position.value

@@ -42,7 +42,7 @@ from .common.loop import optimizer_step, run_program, run_steps
 from .common.options import options
 from .common.run_folder import open_run
 from .common.run_pictures import draw_pictures, log_validation, plot_losses, validation_prompts
-from .common.triplet_arguments import read_triplet_source
+from .common.triplet_arguments import read_triplet_source, triplet_facts
 
 logger = get_logger(__name__)
 CONFIG = "config.json"  # the last file of a finished export: without it nothing loads
@@ -114,8 +114,9 @@ def train(args: argparse.Namespace) -> None:
     if encodings is not None:
         check_writable(encodings, "--encodings_dir")
     accelerator = start_accelerator(loop, run_options.report)
+    facts = {"process_count": accelerator.num_processes, **triplet_facts(triplets)}
     with accelerator.main_process_first():
-        start = open_run(loop, vars(args), may_differ(args), CONFIG)
+        start = open_run(loop, vars(args), facts, may_differ(args), CONFIG)
     device, dtype, folder = accelerator.device, DTYPES[loop.mixed_precision], Path(loop.output_dir)
 
     pipe = load_base(run_options.base, dtype)

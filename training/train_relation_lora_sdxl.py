@@ -36,6 +36,7 @@ from .common.loop import optimizer_step, run_program, run_steps
 from .common.options import BaseOptions, options
 from .common.run_folder import open_run
 from .common.run_pictures import log_validation, plot_losses
+from .common.triplet_arguments import triplet_facts
 from .lora.arguments import (
     AdapterOptions,
     RelationLoraOptions,
@@ -120,8 +121,9 @@ def train(args: argparse.Namespace) -> None:
     check_before_loading(run_options, triplets)
     accelerator = start_accelerator(loop, run_options.report)
     folder, repo_id = Path(loop.output_dir), ""
+    facts = {"process_count": accelerator.num_processes, **triplet_facts(triplets)}
     with accelerator.main_process_first():
-        start = open_run(loop, vars(args), may_differ(args), LORA_WEIGHT_NAME)
+        start = open_run(loop, vars(args), facts, may_differ(args), LORA_WEIGHT_NAME)
         if accelerator.is_main_process:
             repo_id = claim_repository(run_options.hub, folder)
     device, dtype = accelerator.device, DTYPES[loop.mixed_precision]

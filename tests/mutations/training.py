@@ -209,7 +209,7 @@ EDITS = [
                 "        os.replace(folder, final)\n        flush(self.output_dir)\n",
                 "        os.replace(folder, final)\n", SEALED),
             "the newest checkpoints go": (
-                "self.steps()[: -self.total_limit]", "self.steps()[self.total_limit :]", SEALED),
+                "written[: -self.total_limit]", "written[self.total_limit :]", SEALED),
             "a damaged checkpoint is resumed": (
                 "_checksum(folder / name) != sums[name]", "False",
                 f"{TESTS}/common/test_checkpoints.py::test_a_damaged_newest_is_reported_and_passed_over"),

@@ -141,6 +141,41 @@ def test_a_loss_that_is_not_finite_names_step_and_pictures(world, tmp_path, monk
     assert not (tmp_path / "config.json").exists()
 
 
+def test_a_gradient_that_is_not_finite_leaves_the_weights_before_it(world, tmp_path, monkeypatch):
+    calls, loss = [], script.crop_distillation_loss
+
+    def poisoned(features, expected):
+        """The same number; at the second picture of the third step its gradient is 0 · ∞."""
+        calls.append(0)
+        return loss(features, expected) + ((features.sum() * 0).abs().sqrt() if len(calls) == 6 else 0)
+
+    monkeypatch.setattr(script, "crop_distillation_loss", poisoned)
+    with pytest.raises(
+        SystemExit, match=r"the gradient of step 3 is not finite, .* Lower `--learning_rate` in a new folder"
+    ):
+        script.main(encoder_arguments(world, tmp_path, checkpoints_total_limit=1))
+    assert Checkpoints(tmp_path).steps() == [2]
+    saved = load_file(Checkpoints(tmp_path).path(2) / script.TRAINED)
+    assert all(torch.isfinite(tensor).all() for tensor in saved.values())
+
+
+def test_resumed_after_a_loss_amid_accumulated_batches_it_ends_with_the_same_bits(world, tmp_path, monkeypatch):
+    flags = {"train_batch_size": 1, "gradient_accumulation_steps": 2}
+    script.main(encoder_arguments(world, tmp_path / "whole", **flags))
+    calls, loss = [], script.crop_distillation_loss
+
+    def poisoned(*features):
+        calls.append(0)
+        return loss(*features) * (float("nan") if len(calls) == 5 else 1)  # the first of two batches of step 3
+
+    with monkeypatch.context() as patch:
+        patch.setattr(script, "crop_distillation_loss", poisoned)
+        with pytest.raises(SystemExit, match="the loss of step 3 is not finite"):
+            script.main(encoder_arguments(world, tmp_path / "run", **flags))
+    script.main(encoder_arguments(world, tmp_path / "run", **flags, resume_from_checkpoint="latest"))
+    assert_same_bits(tmp_path / "run", tmp_path / "whole", WEIGHTS)
+
+
 def test_a_stream_resumes_where_it_was(world, tmp_path, monkeypatch):
     """Also beyond the end of an epoch: five pictures, two a step."""
     folder = tmp_path / "data"

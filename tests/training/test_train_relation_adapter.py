@@ -187,6 +187,16 @@ def test_bad_arguments_are_refused_before_any_model(base, triplets, tmp_path, ca
     assert message in refused(script, adapter_arguments(base, triplets, tmp_path / "run", **changes), capsys)
 
 
+def test_fewer_epochs_than_the_checkpoint_has_steps_are_refused(base, triplets, tmp_path, capsys):
+    """Three triplets of two sizes, two a step."""
+    flags = {"lr_scheduler": "constant", "max_train_steps": None, "train_batch_size": 3}
+    script.main(adapter_arguments(base, triplets, tmp_path, **flags, num_train_epochs=2))
+    (tmp_path / "config.json").unlink()
+    fewer = adapter_arguments(base, triplets, tmp_path, **flags, num_train_epochs=1, resume_from_checkpoint="latest")
+    assert "is beyond `--num_train_epochs` 1, which ends after step " in refused(script, fewer, capsys)
+    assert not (tmp_path / "config.json").exists()
+
+
 def test_another_run_in_the_folder_is_refused(adapter_run, base, triplets, capsys, monkeypatch):
     monkeypatch.setattr(script, "load_base", refuse_loading)
     assert "holds another run. Go on with it" in refused(script, adapter_arguments(base, triplets, adapter_run), capsys)

@@ -13,6 +13,7 @@ from diffusers.optimization import get_scheduler
 
 from .checkpoints import Checkpoints
 from .options import LoopOptions, ReportOptions
+from .run_folder import check_length
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 logger = logging.getLogger(__name__)
@@ -90,7 +91,10 @@ def prepare_run(
         steps: of the whole run; the learning rate's schedule ends there.
         start: 0 begins anew.
         kept: further objects with `state_dict` and `load_state_dict` that checkpoints hold.
+    Raises:
+        ValueError: `start` lies beyond `steps`.
     """
+    check_length(loop, start, steps)
     optimizer = adamw(groups, loop, samples)
     rate = get_scheduler(loop.lr_scheduler, optimizer, num_warmup_steps=loop.lr_warmup_steps, num_training_steps=steps)
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -100,6 +104,8 @@ def prepare_run(
     if start:
         folder = Checkpoints(loop.output_dir).path(start)
         accelerator.load_state(str(folder))
+        # Checkpoints lie between steps. One of a run that diverged amid accumulated batches has kept their count.
+        accelerator.step = 0
         if accelerator.is_main_process:
             logger.info(f"going on from step {start}, `{folder}`")
     return run

@@ -78,7 +78,8 @@ class Checkpoints:
         os.replace(folder, final)
         flush(self.output_dir)
         if self.total_limit is not None:
-            for old in self.steps()[: -self.total_limit]:
+            written = [kept for kept in self.steps() if kept <= step]  # `resume` found all later ones damaged
+            for old in written[: -self.total_limit]:
                 shutil.rmtree(self.path(old))
         return final
 
@@ -98,15 +99,17 @@ class Checkpoints:
 
         Args:
             which: "latest", the newest intact one (damaged newer ones are reported and passed over), or a folder's
-                name, which must be intact.
+                name or path, which must be intact and the last in `output_dir`.
         Returns:
             None when "latest" finds no checkpoint at all.
         Raises:
-            CheckpointError: the named one is missing or damaged, or every one is.
+            CheckpointError: the named one is missing, damaged or followed by later ones, or every one is damaged.
         """
         steps = self.steps()
         if which != "latest":
-            match = _NAME.fullmatch(Path(which).name)
+            path = Path(which)
+            is_here = path.parent == Path() or path.parent.resolve() == self.output_dir.resolve()
+            match = _NAME.fullmatch(path.name) if is_here else None
             step = int(match[1]) if match else None
             if step not in steps:
                 known = ", ".join(f"checkpoint-{s}" for s in steps) or "none"
@@ -116,6 +119,11 @@ class Checkpoints:
                 )
             if faults := self.faults(step):
                 raise CheckpointError(f"`{self.path(step)}` is damaged: {'; '.join(faults)}. Use an earlier one.")
+            if later := [f"`{self.path(other)}`" for other in steps if other > step]:
+                raise CheckpointError(
+                    f"`--resume_from_checkpoint` {which!r} is followed by later checkpoints, which would mix with the "
+                    f"new ones. Move or delete {', '.join(later)}."
+                )
             return step
         for step in reversed(steps):
             faults = self.faults(step)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import signal
 import threading
 from argparse import Namespace
@@ -19,7 +20,7 @@ SIGTERM_STATUS = 128 + signal.SIGTERM
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss is not finite; the message names step and samples."""
+    """A loss or a gradient is not finite; the message names the step, and of a loss the samples."""
 
 
 @contextlib.contextmanager
@@ -56,7 +57,7 @@ def optimizer_step(
     Returns:
         Mean of every entry of `losses_of`.
     Raises:
-        TrainingDiverged: a sample's loss is not finite; names the samples, and nothing was changed by their batch.
+        TrainingDiverged: a sample's loss is not finite, or the gradient is; the weights are those before the step.
     """
     accelerator, size = run.accelerator, run.loop.train_batch_size
     draws, values = order.batch(step), []
@@ -70,17 +71,26 @@ def optimizer_step(
                 bad = (~torch.isfinite(parts["loss"])).nonzero().flatten().tolist()
                 names = sorted({name_of(draws[offset + i]) for i in bad})
                 raise TrainingDiverged(f"the loss of step {step + 1} is not finite for {', '.join(names)}.")
-            descend(run, loss)
+            descend(run, loss, step)
         values.append(parts)
     run.rate.step()
     return {name: torch.cat([parts[name] for parts in values]).mean().item() for name in values[0]}
 
 
-def descend(run: Run, loss: torch.Tensor) -> None:
-    """Backward, and after a step's last batch the optimizer; inside `accelerator.accumulate`."""
+def descend(run: Run, loss: torch.Tensor, step: int) -> None:
+    """Backward, and after a step's last batch the optimizer; inside `accelerator.accumulate`.
+
+    Args:
+        step: from 0, for the message.
+    Raises:
+        TrainingDiverged: the gradient is not finite; the weights are those before the step.
+    """
     run.accelerator.backward(loss)
     if run.accelerator.sync_gradients:
-        run.accelerator.clip_grad_norm_(run.trained, run.loop.max_grad_norm)
+        norm = run.accelerator.clip_grad_norm_(run.trained, run.loop.max_grad_norm)
+        # fp16's scaler meets infinite gradients by design and skips their step; DeepSpeed may tell no norm.
+        if run.accelerator.scaler is None and norm is not None and not math.isfinite(norm):
+            raise TrainingDiverged(f"the gradient of step {step + 1} is not finite, though its losses are.")
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
 
@@ -92,7 +102,7 @@ def run_steps(
     after_step: Callable[[int], None] = lambda done: None,
     shown: tuple[str, ...] = ("loss",),
 ) -> None:
-    """Every step of `steps`, with checkpoints, reports, and an orderly end after SIGTERM or a loss that is not finite.
+    """Every step of `steps`, with checkpoints, reports, and an orderly end after SIGTERM or `TrainingDiverged`.
 
     Args:
         run_step: step number, from 0 → its mean losses by name; advances the learning rate; raises `TrainingDiverged`.
@@ -112,8 +122,8 @@ def run_steps(
             except TrainingDiverged as error:
                 save_state(accelerator, checkpoints, step)
                 raise TrainingDiverged(
-                    f"{error} The weights before it are in `{checkpoints.path(step)}`. Lower `--learning_rate` or look "
-                    "at these samples."
+                    f"{error} The weights before it are in `{checkpoints.path(step)}`. Lower `--learning_rate` in "
+                    "a new folder, for a resumed run keeps it, or look at the samples."
                 ) from error
             run.history.rows.append(row)
             bar.update()

@@ -1,8 +1,13 @@
 """Command-line options, and what is checked before any model loads, of the programs that train SDXL on triplets."""
 
 import argparse
+import hashlib
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from huggingface_hub import snapshot_download
 
@@ -106,6 +111,16 @@ def read_triplet_source(source: TripletSource, validation: ValidationOptions) ->
             "others."
         )
     return folder, triplets
+
+
+def triplet_facts(triplets: list[Triplet]) -> dict[str, Any]:
+    """What a run notes of its triplets: how many, and a digest of all they say, pictures by their files' names."""
+
+    def plain(value: torch.Tensor | Path) -> list | str:
+        return value.tolist() if isinstance(value, torch.Tensor) else value.name
+
+    said = json.dumps([asdict(triplet) for triplet in triplets], default=plain)
+    return {"triplet_count": len(triplets), "triplet_digest": hashlib.sha256(said.encode()).hexdigest()[:12]}
 
 
 def check_base_and_adapter(base: BaseOptions, relation_adapter: str | None) -> dict:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from tests.training.conftest import relation_arguments
 from training.common.accelerator import start_accelerator
-from training.common.loop import noticing_sigterm
+from training.common.loop import TrainingDiverged, descend, noticing_sigterm
 from training.common.options import LoopOptions, ReportOptions, options
 from training.lora.arguments import parse_arguments
 
@@ -61,3 +62,26 @@ def test_a_thread_trains_without_the_handler(caplog):
     thread.start()
     thread.join()
     assert seen == [([], before)] and "training in a thread" in caplog.text
+
+
+@pytest.mark.parametrize("scaler", [None, object()])
+def test_an_infinite_gradient_is_left_to_the_scaler_where_there_is_one(scaler):
+    """fp16's scaler skips such steps and scales less; without it the weights would be no numbers."""
+    done = []
+    run = SimpleNamespace(
+        accelerator=SimpleNamespace(
+            backward=lambda loss: None,
+            sync_gradients=True,
+            clip_grad_norm_=lambda weights, most: torch.tensor(float("inf")),
+            scaler=scaler,
+        ),
+        optimizer=SimpleNamespace(step=lambda: done.append("step"), zero_grad=lambda set_to_none: None),
+        trained=[],
+        loop=SimpleNamespace(max_grad_norm=1.0),
+    )
+    if scaler is None:
+        with pytest.raises(TrainingDiverged, match="the gradient of step 3 is not finite"):
+            descend(run, torch.zeros(()), step=2)
+    else:
+        descend(run, torch.zeros(()), step=2)
+    assert done == (["step"] if scaler else [])

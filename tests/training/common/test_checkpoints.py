@@ -34,7 +34,33 @@ def checkpoints(tmp_path):
 
 def test_the_newest_are_kept(checkpoints):
     assert checkpoints.steps() == [20, 30] and checkpoints.resume("latest") == 30
+
+
+def test_a_checkpoint_is_named_by_itself_or_with_its_own_folder(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    for name in ("checkpoint-30", tmp_path / "checkpoint-30", f"{tmp_path.name}/checkpoint-30/"):
+        assert checkpoints.resume(str(name)) == 30
+    with pytest.raises(
+        CheckpointError, match="one of checkpoint-20, checkpoint-30 in .* got 'elsewhere/checkpoint-30'"
+    ):
+        checkpoints.resume("elsewhere/checkpoint-30")
+
+
+def test_a_checkpoint_that_later_ones_follow_is_refused(checkpoints):
+    """The limit would delete what the run writes next, and "latest" go on with what was left."""
+    with pytest.raises(
+        CheckpointError, match="'checkpoint-20' is followed by later .* Move or delete .*/checkpoint-30`"
+    ):
+        checkpoints.resume("checkpoint-20")
+    checkpoints.path(30).rename(checkpoints.output_dir / "aside")
     assert checkpoints.resume("checkpoint-20") == 20
+
+
+def test_what_is_written_before_a_damaged_checkpoint_stays(checkpoints):
+    (checkpoints.path(30) / "weights").unlink()
+    checkpoints.total_limit = 1
+    save_state(OneProcess(), checkpoints, 25)
+    assert checkpoints.steps() == [25, 30] and checkpoints.resume("latest") == 25
 
 
 def test_a_full_disk_costs_nothing(checkpoints):

@@ -56,7 +56,7 @@ def test_other_pictures_are_refused_on_resume(no_models, encoder_run, world, tmp
     flags = encoder_arguments(world, tmp_path / "run", resume_from_checkpoint="latest")
     photo(9).save(world / "pictures" / "new.png")
     try:
-        assert "--picture_count 5 → 6" in refused(script, flags, capsys)
+        assert "data: picture_count 5 → 6" in refused(script, flags, capsys)
     finally:
         (world / "pictures" / "new.png").unlink()
 

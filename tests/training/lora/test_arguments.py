@@ -1,8 +1,10 @@
 """What `train_relation_lora_sdxl.py` refuses, before it loads any model."""
 
 import json
+import shutil
 
 import pytest
+from accelerate import Accelerator
 
 from relationbooth_pipeline.triplets import read_triplets, write_metadata
 from tests.tiny_training import save_triplets
@@ -77,6 +79,66 @@ def test_another_run_in_the_folder_is_refused(no_models, relation_run, base, tri
     assert "holds another run. Go on with it" in refused(script, flags, capsys)
     other = [*relation_arguments(base, triplets, relation_run, learning_rate=0.5), "--resume_from_checkpoint", "latest"]
     assert "--learning_rate 0.01 → 0.5" in refused(script, other, capsys)
+
+
+def test_other_triplets_are_refused_on_resume(no_models, relation_run, base, triplets, tmp_path, capsys):
+    """The order of the data would be another one."""
+    shutil.copytree(relation_run, tmp_path / "run")
+    flags = relation_arguments(base, triplets, tmp_path / "run", resume_from_checkpoint="latest")
+    with pytest.raises(Refusal):  # accepted: it goes on to loading models
+        script.main(flags)
+    metadata = triplets / "metadata.jsonl"
+    before = metadata.read_text(encoding="utf-8")
+    lines = [line for line in before.split("\n") if line]
+    try:
+        metadata.write_text("\n".join(lines[:-1]), encoding="utf-8")
+        assert f"triplet_count {len(lines)} → {len(lines) - 1}, triplet_digest " in refused(script, flags, capsys)
+        metadata.write_text("\n".join(lines[::-1]), encoding="utf-8")
+        assert "other arguments or data: triplet_digest " in refused(script, flags, capsys)
+    finally:
+        metadata.write_text(before, encoding="utf-8")
+
+
+def test_another_number_of_processes_is_refused_on_resume(
+    no_models, relation_run, base, triplets, tmp_path, capsys, monkeypatch
+):
+    shutil.copytree(relation_run, tmp_path / "run")
+    flags = relation_arguments(base, triplets, tmp_path / "run", resume_from_checkpoint="latest")
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    assert "other arguments or data: process_count 1 → 2. Give them" in refused(script, flags, capsys)
+
+
+def test_a_folder_whose_notes_lack_processes_and_triplets_is_resumed(no_models, relation_run, base, triplets, tmp_path):
+    shutil.copytree(relation_run, tmp_path / "run")
+    notes = tmp_path / "run" / "training_arguments.json"
+    told = json.loads(notes.read_text(encoding="utf-8"))
+    facts = ("process_count", "triplet_count", "triplet_digest")
+    notes.write_text(json.dumps({k: v for k, v in told.items() if k not in facts}), encoding="utf-8")
+    with pytest.raises(Refusal):  # accepted: it goes on to loading models
+        script.main(relation_arguments(base, triplets, tmp_path / "run", resume_from_checkpoint="latest"))
+    assert set(facts) <= json.loads(notes.read_text(encoding="utf-8")).keys()
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_may_begin_with_other_arguments(
+    no_models, base, triplets, tmp_path
+):
+    """Who ran out of memory tries a smaller batch in the same folder."""
+    for changes in ({}, {"learning_rate": 0.5}, {"learning_rate": 0.1, "resume_from_checkpoint": "latest"}):
+        with pytest.raises(Refusal):  # accepted: it goes on to loading models
+            script.main(relation_arguments(base, triplets, tmp_path / "run", **changes))
+
+
+def test_fewer_steps_than_the_checkpoint_has_are_refused(no_models, relation_run, base, triplets, tmp_path, capsys):
+    """Nothing would be trained, and the longer run's weights be called the shorter one's."""
+    shutil.copytree(relation_run, tmp_path / "run")
+    notes = tmp_path / "run" / "training_arguments.json"
+    told = json.loads(notes.read_text(encoding="utf-8")) | {"lr_scheduler": "constant"}
+    notes.write_text(json.dumps(told), encoding="utf-8")
+    same = {"lr_scheduler": "constant", "resume_from_checkpoint": "latest"}
+    flags = relation_arguments(base, triplets, tmp_path / "run", **same, max_train_steps=1)
+    assert "`checkpoint-12` is beyond `--max_train_steps` 1, which ends after step 1." in refused(script, flags, capsys)
+    with pytest.raises(Refusal):  # accepted: it goes on to loading models
+        script.main(relation_arguments(base, triplets, tmp_path / "run", **same, max_train_steps=12))
 
 
 def test_swapped_keypoints_are_refused_and_repaired(no_models, base, tmp_path, capsys):
