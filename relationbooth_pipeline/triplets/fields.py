@@ -27,10 +27,15 @@ def read_text(file: Path) -> str:
     Raises:
         ValueError: another encoding.
     """
+    return as_text(file.read_bytes(), file.name)
+
+
+def as_text(data: bytes, name: str) -> str:
+    """As `read_text`, of bytes that were read already; `name` is their file's."""
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"`{file.name}` is no UTF-8 text ({error}). Save it as UTF-8.") from error
+        raise ValueError(f"`{name}` is no UTF-8 text ({error}). Save it as UTF-8.") from error
 
 
 class Record:

@@ -70,8 +70,11 @@ EDITS = [
                 "if not decisions and not options.accept_all:", "if False:",
                 f"{EXPORT}::test_nobody_s_review_is_not_skipped_silently"),
             "masks of other boxes are exported": (
-                'if segment["boxes"] != boxes:', "if False:",
+                'if last.record_of(stage, candidate)["boxes"] != boxes:', "if False:",
                 f"{EXPORT}::test_edited_boxes_are_looked_into_anew_and_by_their_stages_alone"),
+            "what the filter did not see is exported": (
+                "if not last.work.is_done(last.name, candidate.id, last.inputs(candidate)):", "if False:",
+                f"{EXPORT}::test_what_an_annotation_that_was_stopped_midway_left_is_not_exported"),
         },
     ),
     *edits_of(

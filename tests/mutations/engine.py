@@ -18,11 +18,22 @@ EDITS = [
                 "self.open_images, self.open_cost = line[\"images\"], line[\"cost\"]", "pass", COUNTED),
             "a second sending forgets the first": (
                 "self.images, self.cost = self.images + self.open_images, self.cost + self.open_cost", "pass", COUNTED),
+            "a file's name says when": (
+                "sorted(found, key=lambda line: line[0])", "found",
+                f"{SPENDING}::test_lines_hold_in_the_order_of_their_times_whatever_the_number_of_shards_was"),
+            "a later line takes the picture away": (
+                'line.get("picture") or self.picture', 'line.get("picture")',
+                f"{SPENDING}::test_lines_hold_in_the_order_of_their_times_whatever_the_number_of_shards_was"),
+        },
+    ),
+    *edits_of(
+        f"{PACKAGE}/triplets/line_files.py",
+        {
             "a line joins the half that a full disk took": (
-                "os.ftruncate(handle, whole)", "pass",
+                "            os.ftruncate(handle, whole)\n            raise", "            raise",
                 f"{SPENDING}::test_a_line_of_which_a_full_disk_took_a_part_is_taken_back"),
             "a torn line stays": (
-                "os.truncate(self.path, self.path.read_bytes().rfind(b\"\\n\") + 1)", "pass",
+                "if not _ends(handle, whole):", "if False:",
                 f"{SPENDING}::test_a_damaged_ledger_stops_everything_and_a_torn_end_does_not"),
         },
     ),

@@ -21,7 +21,7 @@ def score_path(root: Path, system: str, case_id: str) -> Path:
 def score_case(
     root: Path, system: str, cases: CaseFile, case: Case, count: int, metrics: Sequence[Metric]
 ) -> dict[str, list[Value]]:
-    """Score a case's pictures, keep the file, and give {column: a value for each picture}.
+    """Score a case's pictures, keep the file, and give {column: a value for each picture} of these metrics.
 
     Raises:
         ValueError: a picture is not there yet.
@@ -45,7 +45,7 @@ def score_case(
         name: {"key": keys[name], "values": [[_rounded(value.figure), value.note] for value in values]}
         for name, values in found.items()
     }
-    document = {**base, "columns": columns}
+    document = {**base, "columns": {**kept, **columns}}  # of metrics that this run does without, too: keys tell theirs
     if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != document:
         write_json(document, path)
     return found

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from ...relation_regions import check_box
-from ..fields import Record, read_json, read_text
+from ..fields import Record, as_text, read_json
+from ..line_files import split_torn
 from ..triplet import KEYPOINT_COUNT
 
 DECISIONS = "decisions.jsonl"
@@ -33,16 +34,14 @@ class Decision:
 
 
 def read_decisions(root: Path) -> dict[str, Decision]:
-    """The last decision of every candidate that somebody decided about.
+    """The last decision of every candidate that somebody decided about; a torn last line is passed over.
 
     Raises:
         ValueError: one line for each fault of the file, by its line.
     """
-    file = root / DECISIONS
-    if not file.is_file():
-        return {}
+    whole, _ = split_torn(root / DECISIONS)
     found, faults = {}, []
-    for number, line in enumerate(read_text(file).split("\n"), start=1):
+    for number, line in enumerate(as_text(whole, DECISIONS).split("\n"), start=1):
         if not line.strip():
             continue
         try:

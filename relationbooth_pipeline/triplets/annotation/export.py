@@ -18,8 +18,8 @@ from ..triplet import KEYPOINT_ORDERS, Triplet
 from ..writing import write_metadata
 from .annotate import STAGES, refusals
 from .decisions import Decision, read_decisions
-from .segment import Segment
-from .thresholds import FILE
+from .filter import Filter
+from .thresholds import FILE, Thresholds
 
 PROVENANCE = "provenance.jsonl"
 
@@ -48,7 +48,7 @@ def export(work: WorkFolder, folder: str | Path, options: ExportOptions) -> Card
 
     Raises:
         ValueError: nobody reviewed and `accept_all` is not set; nothing is left; a decision does not fit its candidate;
-            edited boxes whose masks were not cut anew.
+            records of boxes, pictures or thresholds that no longer hold, since stages did not run again to their end.
     """
     accepted, rules = refusals(work)
     decisions = read_decisions(work.root)
@@ -83,11 +83,11 @@ def export(work: WorkFolder, folder: str | Path, options: ExportOptions) -> Card
         generator_licences=options.generator_licences,
         people=options.people,
     )
-    faults, triplets, places = [], [], Segment(work)
+    faults, triplets, last = [], [], Filter(work, Thresholds.read(work.root))
     for candidate in chosen:
         try:
             decision = decisions.get(candidate.id, Decision(candidate.id))
-            triplets.append(_triplet(work, candidate, decision, places.boxes(candidate)))
+            triplets.append(_triplet(work, candidate, decision, _boxes_of_all(last, candidate)))
         except ValueError as error:
             faults.append(str(error))
     faults += [f"candidate {t.name}: {fault}" for t in triplets for fault in triplet_faults(t)]
@@ -121,19 +121,36 @@ def _order(work: WorkFolder, candidate: Candidate) -> str | None:
     return work.record("keypoints", candidate.id)["order"]
 
 
-def _triplet(work: WorkFolder, candidate: Candidate, decision: Decision, places: dict) -> Triplet:
+def _boxes_of_all(last: Filter, candidate: Candidate) -> dict:
+    """The boxes that hold, see `ReadsBoxes`, of which all of a candidate's records must be.
+
+    Args:
+        last: the stage that reads all the others, so that what it was made of tells whether any of them changed since.
+    Raises:
+        ValueError: a stage did not run again after what it reads had changed.
+    """
+    boxes = json.loads(json.dumps(last.boxes(candidate)))  # tuples → lists, as records have them
+    for stage, done in (("segment", "its masks were cut"), ("keypoints", "its keypoints were found")):
+        if last.record_of(stage, candidate)["boxes"] != boxes:
+            raise ValueError(
+                f"candidate {candidate.id}: its boxes were edited after {done}. Run `relationbooth triplets annotate` "
+                f"to its end: stage {stage!r} runs again for such candidates alone."
+            )
+    if not last.work.is_done(last.name, candidate.id, last.inputs(candidate)):
+        raise ValueError(
+            f"candidate {candidate.id}: pictures, thresholds or what other stages found changed after stage "
+            f"{last.name!r}. Run `relationbooth triplets annotate` to its end."
+        )
+    return boxes
+
+
+def _triplet(work: WorkFolder, candidate: Candidate, decision: Decision, boxes: dict) -> Triplet:
     """The triplet of a candidate, its files still those of the work folder.
 
     Args:
-        places: the boxes that hold, see `ReadsBoxes`.
+        boxes: see `_boxes_of_all`.
     """
     caption, segment = work.record("caption", candidate.id), work.record("segment", candidate.id)
-    boxes = json.loads(json.dumps(places))  # tuples → lists, as records have them
-    if segment["boxes"] != boxes:
-        raise ValueError(
-            f"candidate {candidate.id}: its boxes were edited after its masks were cut. Run `relationbooth triplets "
-            "annotate` again: it cuts and finds keypoints for those alone."
-        )
     for phrase, box, mask in zip(candidate.phrases, boxes["target"], segment["target"]):
         if box is None or mask is None:
             what = "box" if box is None else "mask"

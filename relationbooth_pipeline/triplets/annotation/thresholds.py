@@ -99,6 +99,22 @@ class Thresholds:
         values = asdict(self)
         return {one.name: {"value": values[one.name], **one.metadata} for one in fields(self)}
 
+    @classmethod
+    def read(cls, folder: Path) -> "Thresholds":
+        """Those of `thresholds.json`.
+
+        Raises:
+            ValueError: it names others, as another version of this program does.
+        """
+        values = {name: entry["value"] for name, entry in json.loads((folder / FILE).read_text("utf-8")).items()}
+        if {*values} != {one.name for one in fields(cls)}:
+            raise ValueError(
+                f"`{folder / FILE}` must name the thresholds of this version, but differs in "
+                f"{', '.join(sorted({*values} ^ {one.name for one in fields(cls)}))}. Run `relationbooth triplets "
+                "annotate` to its end."
+            )
+        return cls(**values)
+
     def write(self, folder: Path) -> None:
         """Write all of them, with reason and source, as `thresholds.json`."""
         text = json.dumps(self.describe(), indent=1, ensure_ascii=False) + "\n"

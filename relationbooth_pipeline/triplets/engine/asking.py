@@ -127,8 +127,8 @@ class Asking:
         """Send a request until it has an outcome; the pictures that it counts (0 or 1)."""
         request, before = task.request(self.work), self.ledger.account(task.key)
         is_lost = before.is_lost
-        if before.is_final:  # under its old key a server that knows keys would repeat its old answer
-            request = replace(request, key=f"{task.key}-{before.attempts}")
+        if before.ended:  # under its old key a server that knows keys would repeat its old answer
+            request = replace(request, key=f"{task.key}-{before.ended}")
         what = {"stage": task.stage, "index": task.index, "model": self.generator.model}
         self.ledger.write("reserved", task.key, task.candidate, 1, self.price, **what)
         for attempt in range(1, self.manners.tries + 1):

@@ -4,9 +4,7 @@ Each line is on the disk before what it announces happens, so that a process kil
 a request that was sent and has no outcome counts as spent.
 """
 
-import errno
 import json
-import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...parallel import Share
-from ...relation_files import flush
+from ..line_files import add_line, split_torn
 
 STATUSES = ("reserved", "sent", "done", "refused", "failed")
 
@@ -27,7 +25,7 @@ class Account:
     Attributes:
         status: of the last line. candidate: whose it is. picture: its digest, when done. code: why not.
         is_final: not to be sent again by itself: refused for good, or paid for with a broken answer.
-        attempts: times it was sent.
+        attempts: times it was sent. ended: how many of them when it last ended for good, 0 before.
         images, cost: counted for attempts with an outcome. open_images, open_cost: for one that has none.
     """
 
@@ -37,6 +35,7 @@ class Account:
     code: str | None = None
     is_final: bool = False
     attempts: int = 0
+    ended: int = 0
     images: int = 0
     cost: float = 0.0
     open_images: int = 0
@@ -55,11 +54,14 @@ class Account:
             self.images, self.cost = self.images + self.open_images, self.cost + self.open_cost
             self.open_images, self.open_cost = line["images"], line["cost"]
             self.attempts += 1
+            self.is_final = False  # whoever is killed now left it without an outcome, as any other
             return
         self.open_images, self.open_cost = 0, 0.0
         self.images, self.cost = self.images + line["images"], self.cost + line["cost"]
-        self.picture, self.code = line.get("picture"), line.get("code")
+        self.picture, self.code = line.get("picture") or self.picture, line.get("code")
         self.is_final = bool(line.get("final"))
+        if self.is_final:
+            self.ended = self.attempts
 
 
 class Ledger:
@@ -78,19 +80,12 @@ class Ledger:
         share = share or Share()
         own = "ledger.jsonl" if share.count == 1 else f"ledger-{share.index}-of-{share.count}.jsonl"
         self.path = root / own
-        self.torn = _torn_line(self.path)
+        torn = split_torn(self.path)[1]
+        self.torn = torn[:80].decode("utf-8", "replace") if torn else None
         self.accounts: dict[str, Account] = {}
-        self._lock, self._is_mended = threading.Lock(), False
-        for file in sorted(root.glob("ledger*.jsonl")):
-            for number, line in enumerate(_whole_lines(file), start=1):
-                try:
-                    entry = json.loads(line)
-                    self.accounts.setdefault(entry["key"], Account()).note(entry)
-                except (ValueError, LookupError, TypeError) as error:
-                    raise ValueError(
-                        f"`{file.name}`, line {number}, is no line of a ledger ({error}). Nothing is sent while it is "
-                        "not known what was paid for: mend the line, or begin in another folder."
-                    ) from error
+        self._lock = threading.Lock()
+        for key, entry in _entries(root):
+            self.accounts.setdefault(key, Account()).note(entry)
 
     def write(self, status: str, key: str, candidate: str, images: int = 0, cost: float = 0.0, **more: Any) -> None:
         """Add a line, which is on the disk when this returns.
@@ -109,23 +104,8 @@ class Ledger:
             "cost": cost,
             **more,
         }
-        data = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
         with self._lock:
-            is_new = not self.path.exists()
-            if self.torn is not None and not self._is_mended:
-                os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
-                self._is_mended = True
-            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                whole = os.fstat(handle).st_size
-                if os.write(handle, data) != len(data):  # a full disk takes a part, to which the next line would join
-                    os.ftruncate(handle, whole)
-                    raise OSError(errno.ENOSPC, "No space left on device")
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            if is_new:
-                flush(self.path.parent)
+            add_line(self.path, entry)
             self.accounts.setdefault(key, Account()).note(entry)
 
     def account(self, key: str) -> Account:
@@ -138,12 +118,23 @@ class Ledger:
         return sum(a.images + a.open_images for a in own), sum(a.cost + a.open_cost for a in own)
 
 
-def _whole_lines(file: Path) -> list[bytes]:
-    """Lines that end; another process may be writing its last one."""
-    return file.read_bytes().split(b"\n")[:-1]
+def _entries(root: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(key, line) of all files by their time, and of one file in its own order, even where a clock was set back.
 
-
-def _torn_line(file: Path) -> str | None:
-    """The beginning of what stands behind the last line's end."""
-    torn = file.read_bytes().rsplit(b"\n", 1)[-1] if file.is_file() else b""
-    return torn[:80].decode("utf-8", "replace") if torn else None
+    A file's name says nothing about when: it depends on how many shares there were.
+    """
+    found = []
+    for file in sorted(root.glob("ledger*.jsonl")):
+        time = 0.0
+        for number, line in enumerate(split_torn(file)[0].splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                time = max(time, datetime.fromisoformat(entry["time"]).timestamp())
+                Account().note(entry)  # a line that lacks a field is refused here, where its number is known
+                found.append((time, str(entry["key"]), entry))
+            except (ValueError, LookupError, TypeError) as error:
+                raise ValueError(
+                    f"`{file.name}`, line {number}, is no line of a ledger ({error}). Nothing is sent while it is "
+                    "not known what was paid for: mend the line, or begin in another folder."
+                ) from error
+    return [(key, entry) for _, key, entry in sorted(found, key=lambda line: line[0])]

@@ -1,7 +1,6 @@
 """What the review shows of a work folder, and the lines that it adds to `decisions.jsonl`; nothing else is written."""
 
 import json
-import os
 import threading
 from collections import Counter
 from datetime import datetime, timezone
@@ -13,6 +12,7 @@ from ..annotation.segment import Segment
 from ..engine.candidates import Candidate
 from ..engine.work_folder import WorkFolder
 from ..keys import refuse_keys
+from ..line_files import add_line
 
 
 class Desk:
@@ -63,10 +63,8 @@ class Desk:
         known = ("candidate", "decision", "exchanged", "boxes", "keypoints", "prompt", "phrases")
         line = {name: values[name] for name in known if values.get(name) is not None}
         line["time"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        with self._writing, open(self.work.root / DECISIONS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self._writing:
+            add_line(self.work.root / DECISIONS, line)
         return self._shown(candidate, read_decisions(self.work.root)[candidate.id])
 
     def counts(self) -> Counter:

@@ -11,8 +11,9 @@ from huggingface_hub.repocard import DatasetCard
 
 from relationbooth_pipeline.relation_images import read_mask
 from relationbooth_pipeline.triplets import check_assignments, read_triplets
-from relationbooth_pipeline.triplets.annotation import ExportOptions, Thresholds, annotate, export
+from relationbooth_pipeline.triplets.annotation import ExportOptions, Thresholds, annotate, export, keep_pictures
 from relationbooth_pipeline.triplets.annotation.decisions import read_decisions
+from relationbooth_pipeline.triplets.photos import read_pictures
 
 from . import drawn
 from .drawn import LEFT, MIDDLE, RIGHT, annotated, choices, save_pictures
@@ -162,6 +163,36 @@ def test_exchanged_objects_change_places(work, tmp_path):
     (triplet,) = read_triplets(tmp_path / "out")
     torch.testing.assert_close(triplet.boxes, torch.tensor([RIGHT, LEFT]))
     assert check_assignments([triplet])[0][0] == "right" and triplet.phrases == ["cat", "dog"]
+
+
+def test_what_an_annotation_that_was_stopped_midway_left_is_not_exported(work, tmp_path):
+    decide(work, {"candidate": "hug", "decision": "accept", "exchanged": True})
+    for stage, message in (
+        ("find", "its boxes were edited after its masks were cut. Run .*: stage 'segment' runs again"),
+        ("segment", "its boxes were edited after its keypoints were found. Run .*: stage 'keypoints' runs again"),
+        ("keypoints", "what other stages found changed after stage 'filter'. Run `relationbooth triplets annotate` to"),
+    ):
+        annotate(work, choices(), Thresholds(), until=stage)
+        with pytest.raises(ValueError, match=f"candidate hug: .*{message}"):
+            export(work, tmp_path / "out", ExportOptions())
+    annotate(work, choices(), Thresholds())
+    assert export(work, tmp_path / "out", ExportOptions()).exported == 1
+
+
+def test_records_of_a_picture_that_was_replaced_are_not_exported(work, tmp_path):
+    drawn.draw(tmp_path / "pictures" / "hug.png", cat=RIGHT, dog=LEFT)  # of the same size
+    keep_pictures(work, read_pictures(tmp_path / "pictures", ["cat", "dog"], "hugging"))
+    annotate(work, choices(), Thresholds(), until="relation")
+    with pytest.raises(ValueError, match="candidate hug: .*Run `relationbooth triplets annotate` to its end"):
+        export(work, tmp_path / "out", UNSEEN)
+    annotate(work, choices(), Thresholds())
+    assert export(work, tmp_path / "out", UNSEEN).exported == 2
+
+
+def test_thresholds_that_the_filter_did_not_come_to_apply_are_not_told_as_its_own(work, tmp_path):
+    Thresholds().changed(["identity=1.5"]).write(work.root)
+    with pytest.raises(ValueError, match="candidate hug: .*thresholds .* changed after stage 'filter'"):
+        export(work, tmp_path / "out", UNSEEN)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """Thresholds: the page's table is the dataclass, and every one of them is one that a rule compares with."""
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
+
+import pytest
 
 from relationbooth_pipeline.triplets.annotation import Thresholds, rules
 
@@ -28,3 +31,12 @@ def test_every_threshold_is_used_and_no_number_stands_beside_them():
 def test_one_is_changed_and_the_others_stay():
     changed = Thresholds().changed(["box_area=0.2", "identity = -1".replace(" ", "")])
     assert (changed.box_area, changed.identity, changed.box_score) == (0.2, -1.0, Thresholds().box_score)
+
+
+def test_what_was_written_is_read_and_another_version_s_is_refused(tmp_path):
+    changed = Thresholds().changed(["identity=1.5"])
+    changed.write(tmp_path)
+    assert Thresholds.read(tmp_path) == changed
+    (tmp_path / "thresholds.json").write_text(json.dumps({**changed.describe(), "beauty": {"value": 1}}))
+    with pytest.raises(ValueError, match="must name the thresholds of this version, but differs in beauty. Run"):
+        Thresholds.read(tmp_path)

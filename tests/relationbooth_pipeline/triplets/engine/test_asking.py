@@ -116,6 +116,19 @@ def test_a_broken_answer_is_paid_for_and_asked_again_only_when_told(mock, work, 
     assert keys[1] == f"{keys[0]}-1"  # a server that knows keys is not asked for its old answer
 
 
+def test_what_is_sent_again_and_killed_is_asked_for_in_the_next_run_under_its_new_key(mock, work):
+    mock.script["a cat is hugging a bear in a meadow"] = ["broken_json", "dies_after"]
+    run(work, making(mock.address))
+    run(work, making(mock.address, manners=Manners(4, 100_000, again=True)))
+    ledger = work.root / "ledger.jsonl"
+    texts = ledger.read_text(encoding="utf-8").splitlines(keepends=True)
+    ledger.write_text("".join(texts[:-1]), encoding="utf-8")  # killed before the outcome of what was sent again
+    assert lines(work)[-1]["status"] == "sent" and json.loads(texts[-1])["status"] == "failed"
+    assert len(run(work, making(mock.address))) == 10
+    keys = [headers["idempotency-key"] for _, prompt, headers, _ in mock.asked if prompt in mock.script]
+    assert keys == [keys[0], f"{keys[0]}-1", f"{keys[0]}-1"]
+
+
 @pytest.mark.parametrize("kind", ["broken_json", "dies_after", "address"])
 def test_an_endpoint_whose_answers_give_nothing_is_not_paid_further(mock, work, kind):
     mock.script["*"] = [kind] * 100

@@ -45,6 +45,36 @@ def test_shards_write_ledgers_of_their_own_and_read_all(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ledger-0-of-2.jsonl", "ledger-1-of-2.jsonl"]
 
 
+def test_lines_hold_in_the_order_of_their_times_whatever_the_number_of_shards_was(tmp_path):
+    """What a run of one wrote comes first by its file's name, and what a run of two did before comes after."""
+
+    def line(second, status, **more):
+        time = f"2025-01-01T00:00:{second:02}.000+00:00"
+        return {"time": time, "status": status, "key": "k", "candidate": "a-0", "images": 1, "cost": 0.1, **more}
+
+    def written(name, *lines):
+        (tmp_path / name).write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+
+    written("ledger-1-of-2.jsonl", line(3, "sent"), line(4, "done", picture="p"))
+    written("ledger.jsonl", line(1, "sent"), line(2, "failed", final=True))
+    account = Ledger(tmp_path).account("k")
+    assert (account.status, account.picture, account.is_final, account.images) == ("done", "p", False, 2)
+    written("ledger-0-of-3.jsonl", line(5, "failed", final=True))  # of a machine whose clock is fast
+    assert Ledger(tmp_path).account("k").picture == "p"
+    written("ledger-0-of-3.jsonl", line(9, "sent"), line(8, "failed", final=True))  # its clock was set back
+    assert Ledger(tmp_path).account("k").is_final
+
+
+def test_what_is_sent_again_though_it_had_ended_for_good_is_open_until_its_outcome(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.write("sent", "k", "a-0", 1, 0.1)
+    ledger.write("failed", "k", "a-0", 1, 0.1, final=True)
+    assert ledger.account("k").is_final
+    ledger.write("sent", "k", "a-0", 1, 0.1)  # `--again`, and killed
+    account = Ledger(tmp_path).account("k")
+    assert account.is_lost and not account.is_final and (account.attempts, account.ended) == (2, 1)
+
+
 def test_a_damaged_ledger_stops_everything_and_a_torn_end_does_not(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.write("done", "k", "a-0", 1, 0.1, picture="p")
@@ -54,7 +84,10 @@ def test_a_damaged_ledger_stops_everything_and_a_torn_end_does_not(tmp_path):
     assert found.torn == '{"key": "l", "sta' and set(found.accounts) == {"k"}
     assert ledger.path.read_bytes().endswith(b"sta")  # looking changes nothing
     found.write("done", "m", "a-1", 1, 0.1, picture="q")
-    assert [json.loads(line)["key"] for line in ledger.path.read_text(encoding="utf-8").splitlines()] == ["k", "m"]
+    ledger.path.write_bytes(ledger.path.read_bytes().removesuffix(b"\n"))  # as an editor may leave it: nothing is lost
+    assert set(Ledger(tmp_path).accounts) == {"k", "m"}
+    Ledger(tmp_path).write("done", "n", "a-2", 1, 0.1, picture="r")
+    assert [json.loads(line)["key"] for line in ledger.path.read_text(encoding="utf-8").splitlines()] == ["k", "m", "n"]
     ledger.path.write_text('{"key": 3}\n', encoding="utf-8")
     with pytest.raises(ValueError, match="`ledger.jsonl`, line 1, is no line of a ledger"):
         Ledger(tmp_path)
@@ -63,10 +96,12 @@ def test_a_damaged_ledger_stops_everything_and_a_torn_end_does_not(tmp_path):
 def test_a_line_of_which_a_full_disk_took_a_part_is_taken_back(tmp_path, monkeypatch):
     ledger, write = Ledger(tmp_path), os.write
     ledger.write("sent", "k", "a-0", 1, 0.1)
+    before = ledger.path.read_bytes()
     with monkeypatch.context() as full:
         full.setattr(os, "write", lambda handle, data: write(handle, data[:20]))
         with pytest.raises(OSError, match="No space left"):
             ledger.write("done", "k", "a-0", 1, 0.1, picture="p")
+    assert ledger.path.read_bytes() == before
     ledger.write("done", "k", "a-0", 1, 0.1, picture="q")  # another thread, which found room again
     found = Ledger(tmp_path)
     assert found.torn is None and (found.account("k").picture, found.account("k").attempts) == ("q", 1)

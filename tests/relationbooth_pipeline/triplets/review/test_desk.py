@@ -1,6 +1,7 @@
 """What the review shows and keeps: decisions that fit, refusals that write nothing, a server for this page alone."""
 
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -85,6 +86,25 @@ def test_a_decision_that_does_not_fit_is_refused_and_not_kept(desk, work, change
     with pytest.raises(ValueError, match=message):
         desk.decide({"candidate": "hug", "decision": "accept", **change})
     assert not lines(work)
+
+
+def test_a_line_of_which_a_full_disk_took_a_part_is_taken_back(desk, work, monkeypatch):
+    reject, write = {"candidate": "hug", "decision": "reject"}, os.write
+    desk.decide({"candidate": "hug", "decision": "accept"})
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda handle, data: write(handle, data[:20]))
+        with pytest.raises(OSError, match="No space left"):
+            desk.decide(reject)
+    assert len(lines(work)) == 1 and desk.decide(reject)["decision"] == "reject" and len(lines(work)) == 2
+
+
+def test_a_line_that_a_death_tore_is_passed_over_and_dropped_with_the_next_decision(desk, work):
+    desk.decide({"candidate": "hug", "decision": "accept"})
+    with (work.root / DECISIONS).open("ab") as file:
+        file.write('{"candidate": "hug", "prompt": "é'.encode()[:-1])  # within a letter
+    assert desk.listing()[0]["decision"] == "accept"
+    desk.decide({"candidate": "hug-2", "decision": "reject"})
+    assert [line["decision"] for line in lines(work)] == ["accept", "reject"]
 
 
 def test_a_folder_without_filtered_candidates_is_refused(tmp_path):
