@@ -106,7 +106,8 @@ class Thresholds:
         Raises:
             ValueError: it names others, as another version of this program does.
         """
-        values = {name: entry["value"] for name, entry in json.loads((folder / FILE).read_text("utf-8")).items()}
+        text = (folder / FILE).read_text(encoding="utf-8")
+        values = {name: entry["value"] for name, entry in json.loads(text).items()}
         if {*values} != {one.name for one in fields(cls)}:
             raise ValueError(
                 f"`{folder / FILE}` must name the thresholds of this version, but differs in "
