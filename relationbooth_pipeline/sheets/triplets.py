@@ -16,7 +16,7 @@ TINT = 0.25  # of a mask's colour
 MOST_TRIPLETS = 100  # a PNG of more would open nowhere: rows are some 450 pixels high
 
 
-def triplet_sheet(triplets: Sequence[Triplet], verdicts: Sequence[str], most: int) -> Image.Image:
+def triplet_sheet(triplets: Sequence[Triplet], verdicts: Sequence[str], most: int = MOST_TRIPLETS) -> Image.Image:
     """One row a triplet, swapped ones first: the target, then its image prompts; objects keep their colour throughout.
 
     Keypoints are numbered from 0; hollow ones are invisible.
