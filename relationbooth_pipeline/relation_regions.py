@@ -112,7 +112,7 @@ def token_masks(regions: torch.Tensor, tokens_per_object: int, background_tokens
 
 def boxes_per_sample(boxes: Any, counts: Sequence[int]) -> list[list[list[float]]]:
     """XYXY boxes in [0, 1], one per image prompt."""
-    boxes = boxes.tolist() if hasattr(boxes, "tolist") else boxes
+    boxes = _plain(boxes)
     if not isinstance(boxes, (list, tuple)):
         raise ValueError(f"`boxes` must be a list of [x0, y0, x1, y1], one per image prompt, got {short_repr(boxes)}.")
     nested = depth(boxes) > 2
@@ -122,6 +122,12 @@ def boxes_per_sample(boxes: Any, counts: Sequence[int]) -> list[list[list[float]
         for box in sample:
             check_box(box)
     return samples
+
+
+def _plain(values: Any) -> Any:
+    """Lists in place of the arrays and tensors in `values`, however deep."""
+    values = values.tolist() if hasattr(values, "tolist") else values
+    return [_plain(value) for value in values] if isinstance(values, (list, tuple)) else values
 
 
 def check_box(box: Sequence[float]) -> None:

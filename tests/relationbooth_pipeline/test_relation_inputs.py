@@ -28,7 +28,8 @@ def test_a_batch_is_nested_and_may_hold_prompts_without_image_prompts():
     assert [len(sample) for sample in samples] == [2, 0]
     assert phrases_per_sample([["cat", "bear"], []], [2, 0]) == [["cat", "bear"], []]
     assert scales_per_sample([[0.1, 0.2], []], [2, 0]) == [[0.1, 0.2], []]
-    assert boxes_per_sample([[], [BOX]], [0, 1]) == [[], [BOX]]
+    for boxes in ([[], [BOX]], [np.zeros((0, 4)), torch.tensor([BOX])], [[], [np.array(BOX)]]):
+        assert boxes_per_sample(boxes, [0, 1]) == [[], [BOX]]
     grid = mask_regions(masks_per_sample([[], [MASK]], [0, 1]), 2, 2)
     assert grid.tolist() == [[[[False] * 2] * 2], [[[True, False]] * 2]]
 
