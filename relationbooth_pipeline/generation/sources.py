@@ -18,7 +18,7 @@ from ..pipeline import RelationBoothPipeline
 from ..relation_files import find_lora_file
 from ..relation_regions import read_relation_metadata
 from .checks import MAX_LORA_WEIGHT, check_number, check_source
-from .settings import GenerationSettings
+from .settings import GenerationSettings, sha256
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # In every one-file SDXL checkpoint, and nowhere else: diffusers tells them by it, too.
@@ -115,8 +115,11 @@ def load_loras(pipe: RelationBoothPipeline, loras: list[tuple[str, float]]) -> N
     """
     # The name tells the file's content, so that the pipeline itself says what is loaded.
     files = [lora_file(source) for source, _ in loras]
-    contents = [source.encode() if file is None else file.read_bytes() for (source, _), file in zip(loras, files)]
-    names = [f"lora_{i}_{hashlib.sha256(content).hexdigest()[:16]}" for i, content in enumerate(contents)]
+    told = [
+        hashlib.sha256(source.encode()).hexdigest() if file is None else sha256(file)
+        for (source, _), file in zip(loras, files)
+    ]
+    names = [f"lora_{i}_{digest[:16]}" for i, digest in enumerate(told)]
     loaded = {name for names in pipe.get_list_adapters().values() for name in names}
     if loaded != set(names):
         if loaded:
