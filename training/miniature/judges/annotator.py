@@ -15,10 +15,11 @@ from ..world.poses.skeletons import KEYPOINT_NAMES
 from ..world.rendering import Scene
 from ..world.splits import held_out_characters, training_character
 from .files import save_network
-from .scenes import draw_photo, draw_scenes, pixels_of, soften
+from .scenes import draw_nobody, draw_photo, draw_scenes, pixels_of, soften
 
 FILE_NAME = "annotator.safetensors"
 ALONE_SHARE = 0.2  # of the pool: single characters as image prompts show them, beside those of all poses
+EMPTY_SHARE = 0.04  # of the pool: without a place where nobody is, somebody is found in an empty meadow
 KNOWN_WORDS = ("a", "an", "the", "with", "wearing", "and", "animal")  # say nothing about who it is
 LOG_SPREAD = (-6.0, 1.0)  # of keypoints, log of shares of the side: 0.3 pixels to three pictures
 # keypoints weigh more and more as their spread shrinks, so who it is must not weigh less than that
@@ -73,9 +74,10 @@ class Grids:
 
 
 def draw_pool(count: int, rng: random.Random, draw) -> list[Scene]:
-    """Scenes of all poses, and characters alone as image prompts show them."""
-    alone = round(ALONE_SHARE * count)
-    return draw_scenes(count - alone, rng, draw) + [draw_photo(draw(rng), rng) for _ in range(alone)]
+    """Scenes of all poses, characters alone as image prompts show them, and places with nobody there."""
+    alone, empty = round(ALONE_SHARE * count), round(EMPTY_SHARE * count)
+    scenes = draw_scenes(count - alone - empty, rng, draw) + [draw_photo(draw(rng), rng) for _ in range(alone)]
+    return scenes + [draw_nobody(draw(rng), rng) for _ in range(empty)]
 
 
 def dense_losses(said: dict[str, torch.Tensor], right: Grids) -> dict[str, torch.Tensor]:

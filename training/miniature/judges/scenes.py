@@ -13,7 +13,7 @@ from ..world.identities import Character
 from ..world.pictures import to_pictures, to_tensor
 from ..world.poses import RELATIONS
 from ..world.proportions import PROPORTIONS
-from ..world.rendering import BACKGROUNDS, Scene, render
+from ..world.rendering import BACKGROUNDS, Scene, empty_place, render
 from ..world.splits import known_poses, portrait_poses
 
 Draw = Callable[[random.Random], Character]
@@ -24,6 +24,17 @@ def draw_photo(character: Character, rng: random.Random, annotate: bool = True) 
     """A character alone, as image prompts and the bench's photos show it: smaller than in a scene."""
     place, scale = rng.choice(tuple(BACKGROUNDS)), PROPORTIONS.portrait
     return render([character], rng.choice(portrait_poses()), place, rng, annotate=annotate, figure_scale=scale)
+
+
+def draw_nobody(character: Character, rng: random.Random) -> Scene:
+    """An empty place, or one colour alone: a scene of a character of whom nothing is seen."""
+    place = rng.choice(tuple(BACKGROUNDS))
+    image = empty_place(place, rng)
+    if rng.random() < 0.5:
+        image[:] = [rng.randrange(256) for _ in range(3)]
+    masks, boxes, keypoints = np.zeros((1, *image.shape[:2]), bool), np.zeros((1, 4)), np.zeros((1, 17, 3))
+    pose = rng.choice(portrait_poses())
+    return Scene(image, [character], pose, place, masks, boxes.astype(np.float32), keypoints.astype(np.float32))
 
 
 def draw_scenes(count: int, rng: random.Random, draw: Draw) -> list[Scene]:

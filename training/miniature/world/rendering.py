@@ -101,6 +101,13 @@ def render(
     return scene
 
 
+def empty_place(background, rng: random.Random, size=IMAGE_SIZE):
+    """(S, S, 3) uint8: a background with nobody in it."""
+    canvas = Canvas(size)
+    _draw_background(canvas, background, rng)
+    return canvas.picture()
+
+
 def _detail_places(figure, size, shrinking):
     if figure.glyph_place is None:
         return {}

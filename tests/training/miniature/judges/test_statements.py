@@ -9,7 +9,7 @@ import torch
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
-from training.miniature.judges.annotator import Grids, words_of_the_world
+from training.miniature.judges.annotator import Grids, draw_pool, words_of_the_world
 from training.miniature.judges.characters import Crops
 from training.miniature.judges.scenes import draw_scenes, keypoint_distance, pixels_of
 from training.miniature.judges.statements import (
@@ -110,6 +110,16 @@ def test_grids_say_what_masks_and_boxes_say():
                 nose = scene.keypoints[owner, 2]
                 assert np.allclose(grids.keypoints[number, 2, :, row, column], nose[:2] - middle, atol=1e-6)
                 assert grids.visible[number, 2, row, column] == nose[2]
+
+
+def test_the_annotator_learns_of_places_with_nobody_there():
+    pool = draw_pool(50, random.Random(3), training_character)
+    assert len(pool) == 50 and [scene.masks.any() for scene in pool].count(False) == 2
+    grids, empty = Grids(pool[-3:]), slice(1, 3)
+    assert grids.coverage[0].max() == 1 and grids.coverage[empty].max() == 0 and not grids.owned[empty].any()
+    assert all((numbers[empty] == -100).all() for numbers in grids.attributes.values())
+    images = np.stack([scene.image for scene in pool[-2:]])
+    assert (images[:, :1].std((1, 2)) == 0).all()  # a sky, or one colour
 
 
 def test_every_word_of_a_noun_is_known_to_the_annotator():
