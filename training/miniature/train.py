@@ -43,12 +43,13 @@ TOY = {
     "relation_loras": {"max_train_steps": TOY_STEPS, "train_batch_size": 1},
 }  # fmt: skip
 BATCHED = ("encoders", "base", "adapter")  # stages whose batch is given by `--train_batch_size`
+DRAWN = ("base", "adapter")  # stages that draw `--scenes` once and train on their latents
 STAGES = ("vae", "encoders", "base", "local_encoder", "adapter", "decoder", "judges", "export", "relation_loras")
 
 
 def run_stage(
     stage, output_dir, overrides, precision=None, export_dir=None, training_seeds=1, start_from=None, toy=False,
-    batch=None,
+    batch=None, scenes=None,
 ):  # fmt: skip
     """Run one stage; its state lives in `output_dir`/`stage`.
 
@@ -58,10 +59,13 @@ def run_stage(
         start_from: pipeline folder whose weights the stages vae, encoders and base begin with; None: random ones.
         toy: with the sizes of `TOY`.
         batch: samples of a step of the `BATCHED` stages; None: each stage's own, for a CPU.
+        scenes: how many the `DRAWN` stages train on; None: each stage's own.
     """
     root, sizes = Path(output_dir), TOY.get(stage, {}) if toy else {}
     if batch is not None and stage in BATCHED:
         sizes = {**sizes, "batch": batch}
+    if scenes is not None and stage in DRAWN:
+        sizes = {**sizes, "scenes": scenes}
     if stage == "export":
         from .stages.export import export
 
@@ -134,6 +138,7 @@ def main(arguments=None):
     ):
         parser.add_argument(f"--{name}", type=kind)
     parser.add_argument("--train_batch_size", type=int, help=f"of {', '.join(BATCHED)}; a GPU takes more than a CPU")
+    parser.add_argument("--scenes", type=int, help=f"of {' and '.join(DRAWN)}: drawn once, and kept")
     for name, kind in (("checkpointing_steps", int), ("sample_steps", int), ("max_train_seconds", float)):
         parser.add_argument(f"--{name}", type=kind)
     parser.add_argument(
@@ -142,11 +147,13 @@ def main(arguments=None):
     given = vars(parser.parse_args(arguments))
     if given["dataloader_num_workers"] < 0:
         parser.error(f"`--dataloader_num_workers` must be at least 0, got {given['dataloader_num_workers']}.")
-    if given["train_batch_size"] is not None:
-        if given["train_batch_size"] < 1:
-            parser.error(f"`--train_batch_size` must be at least 1, got {given['train_batch_size']}.")
-        if given["stage"] not in (*BATCHED, "all"):
-            parser.error(f"`--train_batch_size` is for {', '.join(BATCHED)} and all, got the stage {given['stage']}.")
+    for name, stages in (("train_batch_size", BATCHED), ("scenes", DRAWN)):
+        if given[name] is None:
+            continue
+        if given[name] < 1:
+            parser.error(f"`--{name}` must be at least 1, got {given[name]}.")
+        if given["stage"] not in (*stages, "all"):
+            parser.error(f"`--{name}` is for {', '.join(stages)} and all, got the stage {given['stage']}.")
     torch.set_num_threads(given["threads"])
     fields = TrainingPlan.__dataclass_fields__
     overrides = {name: value for name, value in given.items() if name in fields and value is not None}
@@ -154,7 +161,7 @@ def main(arguments=None):
         overrides.setdefault("max_train_steps", TOY_STEPS)
     for stage in STAGES if given["stage"] == "all" else (given["stage"],):
         options = {name: given[name] for name in ("export_dir", "training_seeds", "start_from", "toy")}
-        options["batch"] = given["train_batch_size"]
+        options |= {"batch": given["train_batch_size"], "scenes": given["scenes"]}
         if run_stage(stage, given["output_dir"], overrides, given["mixed_precision"], **options) is False:
             print(f"{stage} stopped before its last step; start the same command again to go on.")
             break

@@ -163,13 +163,13 @@ def test_what_is_kept_of_scenes_is_their_own(tmp_path, monkeypatch, has_fine):
     scenes, file = [draw_scene(index, 11, "a", 0.15) for index in range(8)], tmp_path / "latents.pt"
     vae = build_autoencoder().eval()
     data = latents.scene_latents(file, vae, 8, "a", 11)
-    again = latents.scene_latents(file, None, None, None, None)
+    again = latents.scene_latents(file, vae, 8, "a", 11)
     assert data["scenes"] == again["scenes"] == [latents.content_of(scene) for scene in scenes]
     assert data["latents"].equal(latents.encode_images(vae, [scene.image for scene in scenes]))
     assert data["boxes"] == [scene.boxes.tolist() for scene in scenes]
     monkeypatch.setattr(latents, "HAS_FINE_ATTRIBUTES", not has_fine)
     with pytest.raises(ValueError, match="latents.pt` does not hold this version's and edition's scenes. Remove it"):
-        latents.scene_latents(file, None, None, None, None)
+        latents.scene_latents(file, vae, 8, "a", 11)
     if not has_fine:
         assert data["details"] is None
         return
@@ -182,6 +182,19 @@ def test_what_is_kept_of_scenes_is_their_own(tmp_path, monkeypatch, has_fine):
     single = next(index for index, scene in enumerate(scenes) if len(scene.details) == 1)
     assert shares[single, 0].any() and not shares[single, 1].any()
     assert latents.detail_weights(shares).equal(1 + 3 * shares.float().amax((1, 2)))
+
+
+def test_scenes_of_another_run_are_refused(tmp_path):
+    file, vae = tmp_path / "latents.pt", build_autoencoder().eval()
+    latents.scene_latents(file, vae, 2, "a", 11)
+    with pytest.raises(ValueError, match="must hold 3 scenes, got 2. Ask for as many by `--scenes 2`, or remove it"):
+        latents.scene_latents(file, vae, 3, "a", 11)
+    with pytest.raises(ValueError, match="was encoded by another autoencoder than is here. Remove it"):
+        latents.scene_latents(file, build_autoencoder().eval(), 2, "a", 11)
+    kept = torch.load(file, weights_only=True)
+    torch.save(kept | {"scenes": kept["scenes"][::-1]}, file)
+    with pytest.raises(ValueError, match="holds other scenes than are asked for"):
+        latents.scene_latents(file, vae, 2, "a", 11)
 
 
 def test_the_denoising_loss_weighs_cells():

@@ -223,6 +223,8 @@ def test_a_batch_reaches_the_stages_that_take_one(monkeypatch, tmp_path, toy):
 
 @pytest.mark.parametrize("flags, told", [
     (["base", "--train_batch_size", "0"], "`--train_batch_size` must be at least 1, got 0"),
+    (["base", "--scenes", "0"], "`--scenes` must be at least 1, got 0"),
+    (["encoders", "--scenes", "8"], "`--scenes` is for base, adapter and all, got the stage encoders"),
     (["vae", "--train_batch_size", "8"], "is for encoders, base, adapter and all, got the stage vae"),
     (["base", "--dataloader_num_workers", "-1"], "`--dataloader_num_workers` must be at least 0, got -1"),
 ])  # fmt: skip

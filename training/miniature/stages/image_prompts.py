@@ -17,7 +17,7 @@ from relationbooth_pipeline.relation_loaders import load_model
 from ..world.proportions import PROPORTIONS
 from ..world.rendering import BACKGROUNDS, PROMPT_SIZE, render
 from ..world.splits import portrait_poses
-from .latents import drawn, from_tuple
+from .latents import check_kept, drawn, from_tuple
 
 ENCODE_BATCH = 32
 
@@ -96,18 +96,33 @@ def encoded_prompts(encoders, scenes, seed, workers=0):
         workers: processes that draw.
     Returns:
         (scenes, 2, T, E) float16 of each encoder; zeros where there is no second character.
+    Raises:
+        ValueError: a file was made by another encoder, or for other scenes.
     """
     missing = {path: encode for path, encode in encoders.items() if not path.exists()}
-    if missing:
-        for path, values in _encoded(missing, scenes, seed, workers).items():
+    results = _encoded(missing, scenes, seed, workers) if missing else {}
+    first = training_prompt(_told(scenes, seed, 0, 0))
+    for path, encode in encoders.items():
+        if path in missing:
             with whole_file(path) as temporary:
-                torch.save(values, temporary)
-    return [torch.load(path, weights_only=True) for path in encoders]
+                torch.save(results[path], temporary)
+            continue
+        results[path] = torch.load(path, weights_only=True)
+        if len(results[path]) != len(scenes):
+            raise ValueError(f"`{path}` must hold {len(scenes)} scenes' tokens, got {len(results[path])}. Remove it.")
+        check_kept(path, results[path][0, :1], encode([first]).half().cpu(), "encoder")
+    return [results[path] for path in encoders]
+
+
+def _told(scenes, seed, index, number):
+    """Of a scene's character, what `training_prompt` asks for."""
+    characters, pose, _ = scenes[index]
+    return characters[number], pose, seed * 1_000_003 + 2 * index + number
 
 
 def _encoded(encoders, scenes, seed, workers):
     results, rows = {}, [(index, number) for index, scene in enumerate(scenes) for number in range(len(scene[0]))]
-    told = [(scenes[i][0][number], scenes[i][1], seed * 1_000_003 + 2 * i + number) for i, number in rows]
+    told = [_told(scenes, seed, *row) for row in rows]
     drawing = drawn(training_prompt, told, workers)
     for start in tqdm(range(0, len(rows), ENCODE_BATCH), desc="image prompts", mininterval=10):
         part = rows[start : start + ENCODE_BATCH]

@@ -96,6 +96,15 @@ def draw_kept(index, **draw) -> DrawnScene:
     )
 
 
+def check_kept(path, kept, anew, encoder):
+    """Raise a ValueError unless what a file keeps is what the encoder makes of the same picture now.
+
+    Precision and the size of a batch move a value by some hundredths of its size; another encoder by more than half.
+    """
+    if kept.shape != anew.shape or (kept.float() - anew.float()).abs().mean() > 0.2 * anew.float().abs().mean():
+        raise ValueError(f"`{path}` was encoded by another {encoder} than is here. Remove it: it comes anew.")
+
+
 def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, workers=0):
     """Render and encode `count` scenes, or load them from `path`.
 
@@ -106,15 +115,22 @@ def scene_latents(path, vae, count, kinds, seed, unnamed_color_share=0.15, worke
          "boxes": list of N x 4 lists, "shares": (count, 2, 8, 8) float16 of `character_shares`,
          "details": (count, 2, 2, 16, 16) float16 of `detail_shares`, None where the edition has no fine attributes}.
     Raises:
-        ValueError: the file holds something else, as an earlier version's would.
+        ValueError: the file holds something else: an earlier version's or other scenes, another autoencoder's latents.
     """
+    draw = partial(draw_kept, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share)
     if path.exists():
         result = torch.load(path, weights_only=True)
         if set(result) != KEPT or (result["details"] is None) == HAS_FINE_ATTRIBUTES:
             raise ValueError(f"`{path}` does not hold this version's and edition's scenes. Remove it: they come anew.")
+        if len(result["scenes"]) != count:
+            told = f"Ask for as many by `--scenes {len(result['scenes'])}`, or remove it: they come anew."
+            raise ValueError(f"`{path}` must hold {count} scenes, got {len(result['scenes'])}. {told}")
+        first = draw(0)
+        check_kept(path, result["latents"][:1], encode_images(vae, [first.image]), "autoencoder")
+        if result["scenes"][0] != first.content:
+            raise ValueError(f"`{path}` holds other scenes than are asked for. Remove it: they come anew.")
         return result
     latents, kept, images = [], [], []
-    draw = partial(draw_kept, seed=seed, kinds=kinds, unnamed_color_share=unnamed_color_share)
     drawing = tqdm(drawn(draw, range(count), workers), "rendering and encoding", count, mininterval=10)
     for index, scene in enumerate(drawing):
         images.append(scene.image)

@@ -47,17 +47,24 @@ def test_image_prompts_are_encoded_once_and_show_each_character(tmp_path):
     scenes = [([as_tuple(first), as_tuple(second)], "kissing", "night"), ([as_tuple(second)], "waving", "studio")]
     seen, again, files = [], [], [tmp_path / "tokens.pt", tmp_path / "others.pt"]
 
-    def encode(images, seen, height):
+    def encode(images, seen, height, sign=1):
         seen.extend(images)
-        return torch.stack([torch.full((height, 4), float(len(seen))) for _ in images])
+        return torch.stack([torch.full((height, 4), sign * float(np.asarray(image).mean())) for image in images])
 
     both = dict(zip(files, (partial(encode, seen=seen, height=3), partial(encode, seen=again, height=1))))
     kept, other = encoded_prompts(both, scenes, 0)
     assert kept.shape == (2, 2, 3, 4) and not kept[1, 1].any() and kept[1, 0].all() and other.shape == (2, 2, 1, 4)
     assert len(seen) == 3 and all(one is same for one, same in zip(seen, again)), "drawn once for both"
     files[1].unlink()
-    first, same = encoded_prompts({**both, files[0]: None}, scenes, 0)
-    assert torch.equal(first, kept) and torch.equal(same[1, 0] - other[1, 0], torch.full((1, 4), 3.0))
+    first, same = encoded_prompts(both, scenes, 0)
+    assert torch.equal(first, kept) and torch.equal(same, other)
+    assert len(seen) == 4 and len(again) == 6, "of what is kept, one is encoded again, to compare"
+    with pytest.raises(ValueError, match="tokens.pt` was encoded by another encoder than is here. Remove it"):
+        encoded_prompts({files[0]: partial(encode, seen=[], height=3, sign=-1)}, scenes, 0)
+    with pytest.raises(ValueError, match="others.pt` was encoded by another encoder"):
+        encoded_prompts({files[1]: both[files[0]]}, scenes, 0)
+    with pytest.raises(ValueError, match="tokens.pt` must hold 1 scenes' tokens, got 2. Remove it"):
+        encoded_prompts(both, scenes[:1], 0)
 
 
 def test_a_small_tower_trains_and_is_distilled(tmp_path):
