@@ -43,8 +43,8 @@ def test_the_first_command_draws_the_picture_above_it(tmp_path):
 
 def test_the_photos_that_come_along_draw_and_the_picture_tells_its_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    named = [re.sub(r"\b(jump|sheet)\.png", lambda name: str(tmp_path / name[0]), command) for command in GENERATE]
+    named = [re.sub(r"\b(ride|sheet)\.png", lambda name: str(tmp_path / name[0]), command) for command in GENERATE]
     run(named[0], "--steps", 4)
     result = CliRunner().invoke(app, shlex.split(named[1])[1:])
-    assert '"prompt": "a cat is jumping in a meadow"' in result.output and '"steps": 4' in result.output
+    assert '"prompt": "a cat is riding a horse in a meadow"' in result.output and '"steps": 4' in result.output
     assert (tmp_path / "sheet.png").is_file()

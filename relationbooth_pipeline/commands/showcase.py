@@ -42,7 +42,7 @@ def draw_counted(
 
 
 def draw_showcase(
-    relations: Sequence[str], seed: int, weight: float = 1.0, on_step: Callable[[int, int], None] | None = None
+    relations: Sequence[str], seed: int, weight: float | None = None, on_step: Callable[[int, int], None] | None = None
 ) -> Image.Image:
     """A row for each relation: the characters of its first case in the miniature bench, boxes, and a picture a seed.
 
@@ -55,6 +55,7 @@ def draw_showcase(
     from ..evaluation.benches.miniature import miniature_bench
     from ..pipeline import RelationBoothPipeline
     from ..relation_files import LORA_WEIGHT_NAME
+    from ..relation_regions import read_relation_metadata
     from ..sheets.contact import contact_sheet, stacked
 
     bench = miniature_bench()
@@ -69,10 +70,9 @@ def draw_showcase(
     for number, relation in enumerate(relations):
         case = first[relation]
         photos = [Image.open(file).convert("RGB") for file in bench.image_prompts(case)]
-        pipe.load_lora_weights(
-            miniature.path() / "relation_loras" / relation, weight_name=LORA_WEIGHT_NAME, adapter_name=relation
-        )
-        pipe.set_adapters(relation, weight)
+        file = miniature.path() / "relation_loras" / relation / LORA_WEIGHT_NAME
+        pipe.load_lora_weights(file, adapter_name=relation)
+        pipe.set_adapters(relation, read_relation_metadata(file).scale if weight is None else weight)
         encoded, pictures = pipe.encode_image_prompts(photos, list(case.phrases)), {}
         for index in range(SEEDS):
             pictures[f"seed {seed + index}"] = draw_counted(

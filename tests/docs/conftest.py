@@ -45,7 +45,7 @@ def repositories(tmp_path_factory) -> dict[str, str]:
     ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(8, 8, 8, 8)).save_pretrained(
         folder / "controlnet"
     )
-    write_lora(pipe.unet, folder / "loras" / "jumping", JUMP)
+    write_lora(pipe.unet, folder / "loras" / "riding_horse", JUMP)
     export(pipe, folder / "sdxl", relation_loras=folder / "loras")
     hug = write_lora(pipe.unet, folder / "hug", HUG)
     (folder / "watercolour").mkdir()

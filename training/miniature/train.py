@@ -4,7 +4,7 @@ Stages: vae, encoders, base, local_encoder (the vision tower distilled to be rea
 (with towers and annotator; they need no other stage), export, relation_loras, or all of them in this order; and
 vocabulary, which gives text encoders of an older world the words of this one. Every stage resumes where it was killed.
 On a CPU, start the program with the allocator settings that the run log gives; without them page faults halve the
-speed. `MINIATURE_WORLD=2` before it trains for the second edition.
+speed. `MINIATURE_WORLD=1` before it trains for the first edition.
 """
 
 import argparse
@@ -25,9 +25,9 @@ AUTOENCODER = {
 # Steps and rates of a clean repetition; the run log tells how the shipped weights came by theirs, and their cost.
 PLANS = {
     "vae": {"max_train_steps": 5200, **AUTOENCODER},
-    "encoders": {"max_train_steps": 3000, "muon_learning_rate": 0.01, "constant_share": 0.5, "sample_steps": 500},
+    "encoders": {"max_train_steps": 6000, "muon_learning_rate": 0.01, "constant_share": 0.5, "sample_steps": 500},
     "base": {"max_train_steps": 8300, "ema_decay": 0.998, "constant_share": 0.885, "sample_steps": 400},
-    "adapter": {"max_train_steps": 2400, "ema_decay": 0.995, "constant_share": 0.6, "sample_steps": 800},
+    "adapter": {"max_train_steps": 3000, "ema_decay": 0.995, "constant_share": 0.6, "sample_steps": 800},
     "decoder": {"max_train_steps": 5200, **AUTOENCODER},
 }
 # A rehearsal: everything runs, nothing is learned. Sizes of each stage beside its number of steps.

@@ -19,6 +19,8 @@ def test_the_demo_shows_both_pictures_from_one_seed(run):
     for other in (("--seed", 4), ("--seed", 3, "--weight", 0.5)):
         run("demo", "--relation", "hug", *other, "--output", "other.png")
         assert first.tobytes() != Image.open("other.png").tobytes()
+    run("demo", "--relation", "hug", "--seed", 3, "--weight", 0.7, "--output", "same.png")
+    assert first.tobytes() == Image.open("same.png").tobytes(), "the RelationLoRA's header suggests 0.7"
 
 
 def test_the_demo_of_an_action_shows_one_character(run):

@@ -65,12 +65,13 @@ def test_who_stands_beside_whom_is_never_exchanged(annotator, known):
     for (first, photo), (second, other) in apart[::2]:
         for said, left in (((first, second), photo), ((second, first), other)):
             picture = side_by_side(left, other if left is photo else photo)
-            places = [annotator.find(picture, words(who)) for who in said]
-            assert [len(found) for found in places] == [1, 1], f"{words(first)}, {words(second)}: {places}"
+            phrases = [f"{who['color']} {who['species']}" for who in said]
+            places = [annotator.find(picture, phrase) for phrase in phrases]
+            assert [len(found) for found in places] == [1, 1], f"{phrases}: {places}"
             boxes = [found[0][0] for found in places]
             middles = [(box[0] + box[2]) / 2 for box in boxes]
             assert middles[0] < 0.4 and middles[1] > 0.6
-            masks = [annotator.segment(picture, box, words(who)) for box, who in zip(boxes, said)]
+            masks = [annotator.segment(picture, box, phrase) for box, phrase in zip(boxes, phrases)]
             assert not (masks[0] & masks[1]).any()
 
 
@@ -97,8 +98,9 @@ def test_the_size_of_a_picture_changes_nothing(annotator, known):
 
 
 def test_nothing_there_is_said(annotator):
-    empty = Image.new("RGB", (96, 64), (150, 205, 110))
-    assert annotator.find(empty, "red cat") == []
+    for color in ((150, 205, 110), (175, 220, 250), (38, 42, 92), (226, 216, 204), (255, 255, 255), (0, 0, 0)):
+        empty = Image.new("RGB", (96, 64), color)
+        assert annotator.people(empty) == [] == annotator.find(empty, "red cat")
     assert not annotator.segment(empty, (0, 0, 1, 1), "red cat").any()
     assert not annotator.keypoints(empty, (0, 0, 1, 1), "red cat").any()
     assert annotator.segment(empty, (0, 0, 1, 1), "red cat").shape == (64, 96)

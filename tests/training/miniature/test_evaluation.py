@@ -1,5 +1,6 @@
 """Judges and their table: laws of crops and intervals, and a toy run of the whole chain."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -158,16 +159,21 @@ def test_a_relation_lora_and_the_table(tmp_path, monkeypatch):
 
 
 def test_every_seed_trains_and_the_first_ships(tmp_path, monkeypatch):
-    def train_one(model, output_dir, pose, seed):
+    asked, header = {}, {"relationbooth": json.dumps({"relation": "dancing", "scale": 1.0})}
+
+    def train_one(model, output_dir, pose, seed, **settings):
+        asked[pose] = settings
         output_dir.mkdir(parents=True)
-        save_file({"w": torch.full((2,), float(seed))}, output_dir / LORA_WEIGHT_NAME, metadata={"pose": pose})
+        save_file({"w": torch.full((2,), float(seed))}, output_dir / LORA_WEIGHT_NAME, metadata=header | {"pose": pose})
         return output_dir / LORA_WEIGHT_NAME
 
     monkeypatch.setattr(relation_loras, "train_one", train_one)
     relation_loras.train_relation_loras(tmp_path / "runs", tmp_path / "model", ["hugging", "dancing"], seeds=2)
     assert {p.name for p in (tmp_path / "runs").iterdir()} == {"hugging_0", "hugging_1", "dancing_0", "dancing_1"}
+    assert asked == {"hugging": {}, "dancing": relation_loras.OF_NEW}
     with safe_open(tmp_path / "model" / "relation_loras" / "dancing" / LORA_WEIGHT_NAME, "pt") as shipped:
-        assert shipped.metadata() == {"pose": "dancing"}
+        assert shipped.metadata()["pose"] == "dancing"
+        assert json.loads(shipped.metadata()["relationbooth"]) == {"relation": "dancing", "scale": 0.85}
         assert shipped.get_tensor("w").dtype == torch.float16 and not shipped.get_tensor("w").any()
 
 

@@ -16,10 +16,10 @@ from .towers import train_towers
 
 COMMON = {"muon_learning_rate": 0.02, "constant_share": 0.4}
 NETWORKS = {  # name: (trains it, fields of its plan)
-    "characters": (train_character_judge, {"max_train_steps": 2500, "sample_steps": 500, **COMMON}),
-    "pictures": (train_picture_judge, {"max_train_steps": 2400, "sample_steps": 800, **COMMON}),
-    "annotator": (train_annotator, {"max_train_steps": 4000, "sample_steps": 400, **COMMON}),
-    "towers": (train_towers, {"max_train_steps": 1000, "sample_steps": 250, **COMMON}),
+    "characters": (train_character_judge, {"max_train_steps": 3700, "sample_steps": 500, **COMMON}),
+    "pictures": (train_picture_judge, {"max_train_steps": 3600, "sample_steps": 800, **COMMON}),
+    "annotator": (train_annotator, {"max_train_steps": 8000, "sample_steps": 400, **COMMON}),
+    "towers": (train_towers, {"max_train_steps": 1600, "sample_steps": 250, **COMMON}),
 }
 
 

@@ -7,19 +7,17 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from relationbooth_pipeline.pipeline import RelationBoothPipeline
 
-from ..world.identities import named_character
-from ..world.splits import is_held_out
-from .image_prompts import image_prompt
+from ..world.proportions import PROPORTIONS
+from ..world.rendering import render
+from ..world.splits import held_out_characters
 
-# The demo's characters, by phrase; the split holds both out of all training.
-REFERENCES = {
-    "cat": named_character("cat", "red", accessory="scarf"),
-    "bear": named_character("bear", "blue", "spotted"),
-}
+# Keys of the demo's characters, by phrase; the split holds both out of all training.
+REFERENCES = {"cat": "cat/red/plain/scarf", "bear": "bear/blue/spotted/none"}
 MAX_BYTES = 44_000_000  # the pip package has to stay small: 40 MB for the pipeline, 4 for judges, towers and annotator
 
 
@@ -64,10 +62,13 @@ def export(root, export_dir):
 def draw_references(folder):
     """PNG of each of the demo's characters."""
     folder.mkdir()
-    for phrase, character in REFERENCES.items():
-        if not is_held_out(character):
-            raise RuntimeError(f"the demo's {phrase} must be held out of training, but {character.key} is not.")
-        image_prompt(character, random.Random(phrase)).save(folder / f"{phrase}.png", optimize=True)
+    held_out = {character.key: character for character in held_out_characters()}
+    for phrase, key in REFERENCES.items():
+        if key not in held_out:
+            raise RuntimeError(f"the demo's {phrase} must be held out of training, but {key} is not.")
+        shown = {"size": PROPORTIONS.prompt, "figure_scale": PROPORTIONS.portrait, "annotate": False}
+        scene = render([held_out[key]], "standing", "studio", random.Random(phrase), **shown)
+        Image.fromarray(scene.image).save(folder / f"{phrase}.png", optimize=True)
 
 
 def neutral_config(path):

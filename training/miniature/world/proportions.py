@@ -1,14 +1,14 @@
 """Which edition of the world this process draws, and the ratios of its sizes beside SDXL's.
 
-Edition 1 is the world of the shipped weights. Edition 2 keeps SDXL's ratios and gives characters fine attributes, which
-a picture holds and CLIP's small input does not. `MINIATURE_WORLD=2` chooses it for one process; once the weights are
-trained anew, the default below is the one line to change.
+Edition 2 is the world of the shipped weights: it keeps SDXL's ratios and gives characters fine attributes, which a
+picture holds and CLIP's small input does not. `MINIATURE_WORLD=1` chooses the first edition for one process, in which
+CLIP sees all that a picture holds.
 """
 
 import os
 from dataclasses import dataclass
 
-DEFAULT_EDITION = 1
+DEFAULT_EDITION = 2
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,9 @@ def test_what_is_broken_is_broken_inside_the_figures_box_alone(vae, scenes, monk
         away = np.ones_like(inside)
         away[max(0, y0 - 24) : y1 + 24, max(0, x0 - 24) : x1 + 24] = False  # a decoder's cells see their neighbours
         changes = np.abs(before - after).mean(-1)
-        assert changes[inside].mean() > 12 and (not away.any() or changes[away].mean() < 3)
+        assert changes[inside].mean() > 12
+        if away.any():  # group norms and the middle's attention carry a little of a change everywhere
+            assert changes[away].mean() < min(6, changes[inside].mean() / 4)
 
 
 @pytest.mark.parametrize("box", ([0.0, 0.0, 1.0, 1.0], [0.98, 0.98, 1.0, 1.0], [0.0, 0.9, 0.01, 1.0]))

@@ -119,7 +119,7 @@ def test_boxes_and_their_overlap():
 
 
 def test_every_pose_is_drawn():
-    scenes = draw_scenes(200, random.Random(0), training_character)
+    scenes = draw_scenes(400, random.Random(0), training_character)
     assert {scene.pose for scene in scenes} == set(known_poses())
     assert all(len(scene.characters) == (2 if scene.pose in RELATIONS else 1) for scene in scenes)
 
