@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import GradientAccumulationPlugin, set_seed
 from diffusers.optimization import get_scheduler
 
@@ -56,6 +57,9 @@ def start_accelerator(loop: LoopOptions, report: ReportOptions) -> Accelerator:
     set_seed(loop.seed)
     if loop.allow_tf32:
         torch.backends.cuda.matmul.allow_tf32 = True
+    # accelerate keeps one precision for a process, also when the run that asked for it is over
+    if is_initialized() and loop.mixed_precision not in (None, AcceleratorState().mixed_precision):
+        AcceleratorState._reset_state()
     return Accelerator(
         # As a plugin: a bare number yields to ACCELERATE_GRADIENT_ACCUMULATION_STEPS, and an accelerator that
         # accumulates more batches than the loop gives it holds back steps which the loop counts as done.

@@ -42,6 +42,13 @@ def test_the_accelerator_accumulates_what_the_loop_gives_it(fresh_state, tmp_pat
     assert moved == [False, True, False, True]
 
 
+def test_runs_of_one_process_have_each_their_own_precision(fresh_state, tmp_path):
+    for precision in ("bf16", "no", "bf16"):
+        args = parse_arguments(relation_arguments("base", "data", tmp_path, mixed_precision=precision))
+        accelerator = start_accelerator(options(LoopOptions, args), options(ReportOptions, args))
+        assert accelerator.mixed_precision == precision
+
+
 def test_sigterm_is_noticed_and_the_handler_given_back():
     before = signal.getsignal(signal.SIGTERM)
     with noticing_sigterm() as seen:
