@@ -117,6 +117,7 @@ def demo(
             sheet = draw_showcase(names, seed, weight, on_step)
         else:
             sheet = draw_demo(relation, seed, weight, on_step)
-    settings = {"kind": "demo", "relation": ", ".join(names), "seed": seed, "weight": weight}
+    told = "as each RelationLoRA suggests" if weight is None else weight
+    settings = {"kind": "demo", "relation": ", ".join(names), "seed": seed, "weight": told}
     save_png(sheet, output, settings | {"relationbooth_version": __version__})
     typer.echo(str(output))

@@ -12,6 +12,7 @@ def test_the_demo_shows_both_pictures_from_one_seed(run):
     assert result.exit_code == 0, result.output
     told = json.loads(run("info", "demo.png").output)
     assert told["kind"] == "demo" and told["settings"]["relation"] == "hug" and told["settings"]["seed"] == 3
+    assert told["settings"]["weight"] == "as each RelationLoRA suggests"
     first = Image.open("demo.png")
     assert first.width > 3 * 512 + 256  # boxes and two results, and the references
     assert run("demo", "--relation", "hug", "--seed", 3, "--output", "again.png").exit_code == 0
