@@ -180,8 +180,7 @@ class RelationConditioningMixin(RelationEncodingMixin):
             warn_of_missing_phrases(phrases, [drawing.prompt] if isinstance(drawing.prompt, str) else drawing.prompt)
         is_unplaced = inputs.automatic_layout and inputs.boxes is None and inputs.masks is None
         boxes, masks_of = self.prepare_regions(counts, inputs.boxes, inputs.masks, zero_boxes=is_unplaced)
-        scale = self._image_prompt_scale if inputs.image_prompt_scale is None else inputs.image_prompt_scale
-        scales = pad_scales(scales_per_sample(scale, counts))
+        scales = pad_scales(scales_per_sample(inputs.image_prompt_scale, counts, self._image_prompt_scale))
         factors = None if inputs.block_scales is None else layer_scales(self.unet, inputs.block_scales)
         spans = prompt_spans(self, phrases, drawing.prompt) if inputs.automatic_layout else None
         if samples is not None:

@@ -154,8 +154,12 @@ def _is_nested(values: Sequence) -> bool:
     return bool(values) and all(isinstance(value, (list, tuple)) for value in values)
 
 
-def scales_per_sample(scale: Any, counts: Sequence[int]) -> list[list[float]]:
-    """γ of every image prompt, from one number, one per object, or a list per prompt."""
+def scales_per_sample(scale: Any, counts: Sequence[int], own: float | list[float] | None = None) -> list[list[float]]:
+    """γ of every image prompt, from one number, one per object, or a list per prompt; None: `own_scale`'s."""
+    if scale is None and isinstance(own, list) and list(counts) != [len(own)]:
+        rule = f"`set_image_prompt_scale` set {len(own)} numbers, for as many image prompts of one prompt"
+        raise ValueError(f"{rule}, and this call has {' and '.join(map(str, counts))}. Give it `image_prompt_scale`.")
+    scale = own if scale is None else scale
     scale = scale.tolist() if hasattr(scale, "tolist") else scale
     if isinstance(scale, (int, float)):
         samples = [[float(scale)] * count for count in counts]

@@ -155,11 +155,15 @@ class Actions:
             ValueError: no picture of this package.
         """
         self.studio.wait()
-        settings = self.results.read(path)
+        settings, digests = self.results.read(path)
         found = [self.results.found(reference) for reference in settings.image]
         if len(found) > MAX_OBJECTS:
             raise ValueError(f"this picture has {len(found)} objects, and the page at most {MAX_OBJECTS}.")
         form, lost = form_of(settings, found, self.studio.offers, self.studio.defaults)
+        for (name, _), digest in zip(settings.lora, digests):
+            own = self.studio.lora_sha256(name) if name in form.loras else None
+            if digest and own and digest != own:
+                lost.append(f"the LoRA {name} as it was (another file has its name here)")
         for name, own in self.studio.own_names.items():
             if getattr(settings, name) != own:
                 lost.append(f"the {name.replace('_', ' ')} {getattr(settings, name)} (this page runs {own})")

@@ -100,8 +100,9 @@ class Results:
         page = contact_sheet(images, generation.settings.phrase, boxes, pictures, generation.settings.prompt, note)
         return self.write(page, settings | {"kind": "sheet", "pictures": len(pictures)}, name)
 
-    def read(self, path: str) -> "GenerationSettings":
-        """`GenerationSettings` of a picture that this package wrote; each reference as it is told there.
+    def read(self, path: str) -> "tuple[GenerationSettings, list]":
+        """Of a picture that this package wrote: `GenerationSettings`, each reference as it is told there, and what it
+        tells of its LoRAs' content: SHA-256s, or whatever else stands there.
 
         Raises:
             ValueError: no such picture, or its settings are damaged.
@@ -114,7 +115,8 @@ class Results:
         settings = read_png_settings(path)
         if settings is None:
             raise ValueError("this picture carries no settings: take one that this page or `generate` wrote.")
-        return settings_from(settings, ignored=NOT_SETTINGS)
+        told = settings.get("lora_sha256")
+        return settings_from(settings, ignored=NOT_SETTINGS), told if isinstance(told, list) else []
 
 
 def forget(folder: Path, age: float) -> None:

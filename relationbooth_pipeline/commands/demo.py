@@ -9,7 +9,7 @@ from PIL import Image
 
 from .. import __version__, miniature
 from .errors import clean_errors
-from .showcase import draw_counted, draw_showcase
+from .showcase import draw_counted, draw_showcase, first_cases
 from .terminal import denoising_progress, hide_bars
 
 PLACE = "in a meadow"
@@ -81,7 +81,8 @@ def demo(
         str | None, typer.Option(help=f"One that comes with the miniature; {DEFAULT_RELATION} unless named.")
     ] = None,
     showcase: Annotated[
-        bool, typer.Option("--showcase", help="All that come with the miniature, two seeds each, unpicked: a minute.")
+        bool,
+        typer.Option("--showcase", help="All that come with the miniature, two seeds each, unpicked: half a minute."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Of both pictures.")] = 0,
     weight: Annotated[
@@ -111,6 +112,8 @@ def demo(
     if weight is not None:
         check_number("--weight", weight, 0.0, MAX_LORA_WEIGHT)
     check_output("--output", output)
+    if showcase:
+        first_cases(names)
     hide_bars()
     with denoising_progress() as on_step:
         if showcase:

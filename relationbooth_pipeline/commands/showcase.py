@@ -1,11 +1,14 @@
 """`relationbooth demo --showcase`: every RelationLoRA that comes with the miniature, unpicked, on one sheet."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from .. import miniature
+
+if TYPE_CHECKING:
+    from ..evaluation.cases import Case, CaseFile
 
 SEEDS = 2  # of each relation
 SCALE = 0.5  # of a contact sheet's 512 pixels: the miniature draws 128
@@ -41,6 +44,23 @@ def draw_counted(
     ).images[0]
 
 
+def first_cases(relations: Sequence[str]) -> "tuple[CaseFile, list[Case]]":
+    """The miniature bench, and its first case of each relation.
+
+    Raises:
+        ValueError: it has no case of a relation.
+    """
+    from ..evaluation.benches.miniature import miniature_bench
+
+    bench = miniature_bench()
+    first = {case.id.rpartition("-")[0]: case for case in reversed(bench.cases)}
+    if missing := [name for name in relations if name not in first]:
+        raise ValueError(
+            f"the miniature bench has no case of {', '.join(missing)}. Write it anew: training.miniature.bench."
+        )
+    return bench, [first[name] for name in relations]
+
+
 def draw_showcase(
     relations: Sequence[str], seed: int, weight: float | None = None, on_step: Callable[[int, int], None] | None = None
 ) -> Image.Image:
@@ -50,25 +70,18 @@ def draw_showcase(
         relations: RelationLoRAs of the miniature. seed: of each row's first picture; the next has the next.
         weight, on_step: of `draw_demo`.
     Raises:
-        ValueError: the bench has no case of a relation.
+        ValueError: of `first_cases`.
     """
-    from ..evaluation.benches.miniature import miniature_bench
     from ..pipeline import RelationBoothPipeline
     from ..relation_files import LORA_WEIGHT_NAME
     from ..relation_regions import read_relation_metadata
     from ..sheets.contact import contact_sheet, stacked
 
-    bench = miniature_bench()
-    first = {case.id.rpartition("-")[0]: case for case in reversed(bench.cases)}
-    if missing := [name for name in relations if name not in first]:
-        raise ValueError(
-            f"the miniature bench has no case of {', '.join(missing)}. Write it anew: training.miniature.bench."
-        )
+    bench, cases = first_cases(relations)
     pipe = RelationBoothPipeline.from_pretrained(miniature.path())
     pipe.set_progress_bar_config(disable=True)
     rows = []
-    for number, relation in enumerate(relations):
-        case = first[relation]
+    for number, (relation, case) in enumerate(zip(relations, cases)):
         photos = [Image.open(file).convert("RGB") for file in bench.image_prompts(case)]
         file = miniature.path() / "relation_loras" / relation / LORA_WEIGHT_NAME
         pipe.load_lora_weights(file, adapter_name=relation)

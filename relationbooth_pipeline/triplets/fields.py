@@ -49,12 +49,18 @@ class Record:
 
     def __init__(self, values: Any):
         self.faults: list[str] = []
+        self._asked: set[str] = set()
         self._values = values if isinstance(values, dict) else None
         if self._values is None:
             self.faults.append(f"must be a JSON object of fields, got {short_repr(values)}.")
 
     def __contains__(self, name: str) -> bool:
+        self._asked.add(name)
         return self._values is not None and name in self._values
+
+    def others(self) -> dict[str, Any]:
+        """The fields that nobody has asked for."""
+        return {name: value for name, value in (self._values or {}).items() if name not in self._asked}
 
     def text(self, name: str, default: str | None = None) -> str | None:
         """A text that is not blank; `default` when the field is missing."""

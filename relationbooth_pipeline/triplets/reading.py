@@ -86,6 +86,7 @@ def _metadata_samples(folder: Path, predicate: str | None) -> Iterator[tuple[str
             image_prompt_keypoints=record.numbers("image_prompt_keypoints", points, depth=3),
             keypoint_order=record.text("keypoint_order", default=KEYPOINT_ORDERS[0]),
         )
+        triplet.others = record.others()
         yield place, triplet, record.faults
 
 
@@ -124,6 +125,7 @@ def _released_samples(folder: Path, predicate: str | None) -> Iterator[tuple[str
             keypoints=_released_keypoints(videos / "motion_keyposes.pth", record.faults),
             image_prompt_keypoints=None if not points or any(p is None for p in points) else torch.cat(points),
         )
+        triplet.others = record.others()
         yield f"sample {index}", triplet, record.faults
 
 

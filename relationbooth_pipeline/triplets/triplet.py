@@ -1,7 +1,8 @@
 """One training sample of a relation, and the error that tells all faults of a folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,6 +27,7 @@ class Triplet:
         keypoints: of each object in the target, (N, K, 3): x, y in [0, 1], and 1 when visible.
         image_prompt_keypoints: in the image prompts, in the same order of points.
         keypoint_order: name of that order.
+        others: fields of other programs, as JSON reads them.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Triplet:
     keypoints: torch.Tensor
     image_prompt_keypoints: torch.Tensor
     keypoint_order: str = KEYPOINT_ORDERS[0]
+    others: dict[str, Any] = field(default_factory=dict)
 
     @property
     def files(self) -> list[Path]:

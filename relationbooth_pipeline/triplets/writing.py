@@ -30,7 +30,7 @@ def write_metadata(folder: str | Path, triplets: list[Triplet]) -> None:
 
     lines = []
     for t in triplets:
-        fields = {
+        fields = t.others | {
             "file_name": relative(t.image),
             "image_prompts": [relative(file) for file in t.image_prompts],
             "prompt": t.prompt,
@@ -67,6 +67,8 @@ def repair_metadata(folder: str | Path, orders: Sequence[tuple[int, ...]]) -> No
 
 def import_triplets(triplets: list[Triplet], folder: str | Path) -> None:
     """Copy triplets and their files into a new folder in our layout, whole or not at all.
+
+    Fields of other programs come along as they were written; files that they may name do not.
 
     Raises:
         ValueError: the folder holds something.

@@ -78,6 +78,15 @@ def test_phrases_of_other_kinds_get_short_messages(phrases, message):
         phrases_per_sample(phrases, [2])
 
 
+def test_scales_that_were_set_before_are_told_by_their_own_name():
+    assert scales_per_sample(None, [2, 1], 0.3) == [[0.3, 0.3], [0.3]]
+    assert scales_per_sample(None, [2], [0.3, 0.9]) == [[0.3, 0.9]]
+    with pytest.raises(ValueError, match="`set_image_prompt_scale` set 2 numbers, .* has 3. Give it `image_prompt_sc"):
+        scales_per_sample(None, [3], [0.3, 0.9])
+    with pytest.raises(ValueError, match="`set_image_prompt_scale` set 2 numbers, .* this call has 2 and 2"):
+        scales_per_sample(None, [2, 2], [0.3, 0.9])
+
+
 def test_numbers_in_messages_are_few():
     with pytest.raises(ValueError, match=r"`image_prompt_scale` must hold numbers, got \[<Tensor") as caught:
         scales_per_sample([torch.rand(500)], [1])

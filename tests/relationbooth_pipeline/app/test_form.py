@@ -1,6 +1,7 @@
 """The form: what the controls say becomes a request, and a written picture becomes the controls again."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -136,6 +137,24 @@ def test_what_the_page_runs_otherwise_is_told(actions, monkeypatch):
     monkeypatch.setattr(actions.studio, "own_names", own)
     _, lost = actions.restore(kept["path"])
     assert lost == "Missing: the adapter None (this page runs my-adapter); the dtype auto (this page runs float16)."
+
+
+def test_a_lora_that_changed_under_its_name_is_told(actions, tmp_path, monkeypatch):
+    kept = last(actions.draw(form(actions), []))["history"][0]
+    assert [name for name, _ in kept["settings"]["lora"]] == ["shaking_hands"] and actions.restore(kept["path"])[
+        1
+    ] == ""
+    other = tmp_path / "shaking_hands"
+    other.mkdir()
+    shutil.copy(miniature.path() / "relation_loras" / "jumping" / LORA_WEIGHT_NAME, other)
+    monkeypatch.setitem(
+        actions.studio.offers, "shaking_hands", replace(actions.studio.offers["shaking_hands"], source=str(other))
+    )
+    back, lost = actions.restore(kept["path"])
+    assert (
+        "shaking_hands" in back.loras
+        and lost == "Missing: the LoRA shaking_hands as it was (another file has its name here)."
+    )
 
 
 def test_two_loras_of_one_name_are_told_apart_at_the_start(studio, tmp_path):

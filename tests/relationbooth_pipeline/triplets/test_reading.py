@@ -168,11 +168,15 @@ def test_folders_without_triplets(tmp_path):
 
 
 def test_importing_copies_everything(folder, tmp_path):
+    others = {"license": "CC0 Café", "extra": [1, {"a": None}]}
+    told = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    (folder / METADATA).write_text(json.dumps({**others, **told}), encoding="utf-8")
     triplets = read_triplets(folder)
     import_triplets(triplets, tmp_path / "new" / "hug")
     (copy,) = read_triplets(tmp_path / "new" / "hug")
     assert copy.image.read_bytes() == triplets[0].image.read_bytes()
     assert torch.equal(copy.keypoints, triplets[0].keypoints) and copy.prompt == triplets[0].prompt
+    assert copy.others == others
     with pytest.raises(ValueError, match="is not empty. Choose a new or empty folder"):
         import_triplets(triplets, tmp_path / "new" / "hug")
 
