@@ -3,7 +3,8 @@
 Generated pictures of mixed rows (base, adapter, adapter and RelationLoRA) were looked at by eye before any judge saw
 them: is the relation there, is the drawing broken, are the species right? The answers are in `run_log/eyes.json`, the
 pictures side by side in `run_log/eyes.jpg`. After the first look of 60 two kinds of damage were added to what judges
-learn; the second look, 40 other pictures, is untouched by that. `eyes_2` is the first look at edition 2 of the world.
+learn; the second look, 40 other pictures, is untouched by that. `eyes_2` is the first look at edition 2 of the world,
+by weights before those that ship; `eyes_3` at those that ship, after the judges were final.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from PIL import Image
 
 from relationbooth_pipeline.miniature.judges import MiniatureJudges
 
-LISTS = ("eyes", "eyes_2")  # of edition 1 and 2: the names of a JSON list and of a JPEG sheet
+LISTS = ("eyes", "eyes_2", "eyes_3")  # the names of a JSON list and of a JPEG sheet
 FOLDER = Path(__file__).parents[2] / "run_log"
 CELL = 128  # pixels
 QUESTIONS = ("relation", "broken", "species")
@@ -57,7 +58,7 @@ def agreement(listed: list[dict], answers: list[dict]) -> dict[str, float]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judges", help="folder of trained judges; default: the shipped ones")
-    parser.add_argument("--pictures", choices=LISTS, default=LISTS[0], help="eyes_2 wants judges of edition 2")
+    parser.add_argument("--pictures", choices=LISTS, default=LISTS[0], help="all but eyes want judges of edition 2")
     given = parser.parse_args(arguments)
     listed, pictures = looked_at(given.pictures)
     answers = judged(MiniatureJudges.load(given.judges), listed, pictures)

@@ -6,7 +6,7 @@ from relationbooth_pipeline.miniature.judges import MiniatureJudges
 from training.miniature.measure.agreement import LISTS, QUESTIONS, agreement, judged, looked_at
 
 
-@pytest.mark.parametrize("name, count", zip(LISTS, (100, 60)))
+@pytest.mark.parametrize("name, count", zip(LISTS, (100, 60, 60)))
 def test_every_picture_of_a_list_was_looked_at(name, count):
     listed, pictures = looked_at(name)
     assert len(listed) == count and pictures.shape == (count, 128, 128, 3)
