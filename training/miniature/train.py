@@ -49,7 +49,7 @@ STAGES = ("vae", "encoders", "base", "local_encoder", "adapter", "decoder", "jud
 
 def run_stage(
     stage, output_dir, overrides, precision=None, export_dir=None, training_seeds=1, start_from=None, toy=False,
-    batch=None, scenes=None,
+    batch=None, scenes=None, model=None,
 ):  # fmt: skip
     """Run one stage; its state lives in `output_dir`/`stage`.
 
@@ -60,6 +60,8 @@ def run_stage(
         toy: with the sizes of `TOY`.
         batch: samples of a step of the `BATCHED` stages; None: each stage's own, for a CPU.
         scenes: how many the `DRAWN` stages train on; None: each stage's own.
+        model: pipeline folder that the stage adapter trains for, with the towers of its own adapter; None: the base and
+            towers in `output_dir`.
     """
     root, sizes = Path(output_dir), TOY.get(stage, {}) if toy else {}
     if batch is not None and stage in BATCHED:
@@ -110,9 +112,12 @@ def run_stage(
     from .stages.adapter import train_adapter
     from .stages.image_prompts import LocalTokens
 
-    local = LocalTokens(str(root / "local_encoder"))
-    encoder = root / "encoders" / "image_encoder"
-    return train_adapter(root / "base" / "pipeline", encoder, root / stage, plan, autocast, local, **sizes)
+    if model is None:
+        base, encoder, local = root / "base" / "pipeline", root / "encoders" / "image_encoder", root / "local_encoder"
+    else:
+        towers = Path(model) / "relation_adapter"
+        base, encoder, local = Path(model), towers / "image_encoder", towers / "local_image_encoder"
+    return train_adapter(base, encoder, root / stage, plan, autocast, LocalTokens(str(local)), **sizes)
 
 
 def main(arguments=None):
@@ -129,6 +134,7 @@ def main(arguments=None):
     parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each relation; the first ships")
     parser.add_argument("--toy", action="store_true", help="a rehearsal: two steps of everything, and few pictures")
+    parser.add_argument("--model", help="pipeline folder that the stage adapter trains for; default: OUTPUT_DIR's own")
     parser.add_argument("--start_from", help="pipeline folder whose weights vae, encoders and base begin with")
     for name, kind in (
         ("max_train_steps", int),
@@ -154,13 +160,18 @@ def main(arguments=None):
             parser.error(f"`--{name}` must be at least 1, got {given[name]}.")
         if given["stage"] not in (*stages, "all"):
             parser.error(f"`--{name}` is for {', '.join(stages)} and all, got the stage {given['stage']}.")
+    if given["model"] is not None:
+        if given["stage"] != "adapter":
+            parser.error(f"`--model` is for the stage adapter, got {given['stage']}.")
+        if not (Path(given["model"]) / "relation_adapter" / "local_image_encoder").is_dir():
+            parser.error(f"`--model` must hold a pipeline, an adapter and its towers, got {given['model']!r}.")
     torch.set_num_threads(given["threads"])
     fields = TrainingPlan.__dataclass_fields__
     overrides = {name: value for name, value in given.items() if name in fields and value is not None}
     if given["toy"]:
         overrides.setdefault("max_train_steps", TOY_STEPS)
     for stage in STAGES if given["stage"] == "all" else (given["stage"],):
-        options = {name: given[name] for name in ("export_dir", "training_seeds", "start_from", "toy")}
+        options = {name: given[name] for name in ("export_dir", "training_seeds", "start_from", "toy", "model")}
         options |= {"batch": given["train_batch_size"], "scenes": given["scenes"]}
         if run_stage(stage, given["output_dir"], overrides, given["mixed_precision"], **options) is False:
             print(f"{stage} stopped before its last step; start the same command again to go on.")

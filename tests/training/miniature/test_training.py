@@ -10,6 +10,7 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 
 from diffusers import StableDiffusionXLPipeline
 
+from relationbooth_pipeline import miniature
 from training.miniature import train
 from training.miniature.judges.stage import train_judges
 from training.miniature.optimization.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
@@ -221,7 +222,21 @@ def test_a_batch_reaches_the_stages_that_take_one(monkeypatch, tmp_path, toy):
     }  # fmt: skip
 
 
+def test_an_adapter_trains_for_a_pipeline_that_is_there(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(adapter, "train_adapter", lambda *args, **sizes: given.append(args))
+    folder = miniature.path()
+    train.main(["adapter", "--model", str(folder), "--output_dir", str(tmp_path), "--mixed_precision", "no"])
+    train.run_stage("adapter", tmp_path, {}, "no")
+    (base, encoder, output, _, _, local), own = given
+    assert (base, encoder, output) == (folder, folder / "relation_adapter" / "image_encoder", tmp_path / "adapter")
+    assert local.encoder == str(folder / "relation_adapter" / "local_image_encoder")
+    assert own[:2] == (tmp_path / "base" / "pipeline", tmp_path / "encoders" / "image_encoder")
+
+
 @pytest.mark.parametrize("flags, told", [
+    (["all", "--model", "weights"], "`--model` is for the stage adapter, got all"),
+    (["adapter", "--model", "nowhere"], "`--model` must hold a pipeline, an adapter and its towers, got 'nowhere'"),
     (["base", "--train_batch_size", "0"], "`--train_batch_size` must be at least 1, got 0"),
     (["base", "--scenes", "0"], "`--scenes` must be at least 1, got 0"),
     (["encoders", "--scenes", "8"], "`--scenes` is for base, adapter and all, got the stage encoders"),
