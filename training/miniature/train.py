@@ -44,6 +44,7 @@ TOY = {
 }  # fmt: skip
 BATCHED = ("encoders", "base", "adapter")  # stages whose batch is given by `--train_batch_size`
 DRAWN = ("base", "adapter")  # stages that draw `--scenes` once and train on their latents
+FOR_A_MODEL = ("adapter", "export")  # stages that work on a pipeline from elsewhere, too
 STAGES = ("vae", "encoders", "base", "local_encoder", "adapter", "decoder", "judges", "export", "relation_loras")
 
 
@@ -60,8 +61,8 @@ def run_stage(
         toy: with the sizes of `TOY`.
         batch: samples of a step of the `BATCHED` stages; None: each stage's own, for a CPU.
         scenes: how many the `DRAWN` stages train on; None: each stage's own.
-        model: pipeline folder that the stage adapter trains for, with the towers of its own adapter; None: the base and
-            towers in `output_dir`.
+        model: pipeline folder that the stage adapter trains for, with the towers of its own adapter, and that the stage
+            export then writes with it; None: the base and towers in `output_dir`.
     """
     root, sizes = Path(output_dir), TOY.get(stage, {}) if toy else {}
     if batch is not None and stage in BATCHED:
@@ -71,7 +72,7 @@ def run_stage(
     if stage == "export":
         from .stages.export import export
 
-        return export(root, Path(export_dir or root / "export"))
+        return export(root, Path(export_dir or root / "export"), model)
     if stage == "relation_loras":
         from .stages.relation_loras import train_relation_loras
 
@@ -134,7 +135,9 @@ def main(arguments=None):
     parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each relation; the first ships")
     parser.add_argument("--toy", action="store_true", help="a rehearsal: two steps of everything, and few pictures")
-    parser.add_argument("--model", help="pipeline folder that the stage adapter trains for; default: OUTPUT_DIR's own")
+    parser.add_argument(
+        "--model", help="pipeline folder that adapter trains for, and export writes with it; default: OUTPUT_DIR's own"
+    )
     parser.add_argument("--start_from", help="pipeline folder whose weights vae, encoders and base begin with")
     for name, kind in (
         ("max_train_steps", int),
@@ -161,8 +164,8 @@ def main(arguments=None):
         if given["stage"] not in (*stages, "all"):
             parser.error(f"`--{name}` is for {', '.join(stages)} and all, got the stage {given['stage']}.")
     if given["model"] is not None:
-        if given["stage"] != "adapter":
-            parser.error(f"`--model` is for the stage adapter, got {given['stage']}.")
+        if given["stage"] not in FOR_A_MODEL:
+            parser.error(f"`--model` is for {' and '.join(FOR_A_MODEL)}, got the stage {given['stage']}.")
         if not (Path(given["model"]) / "relation_adapter" / "local_image_encoder").is_dir():
             parser.error(f"`--model` must hold a pipeline, an adapter and its towers, got {given['model']!r}.")
     torch.set_num_threads(given["threads"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import shutil
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
 from diffusers import StableDiffusionXLPipeline
+from safetensors.torch import load_file, save_file
 
 from relationbooth_pipeline import miniature
 from training.miniature import train
@@ -234,8 +236,27 @@ def test_an_adapter_trains_for_a_pipeline_that_is_there(monkeypatch, tmp_path):
     assert own[:2] == (tmp_path / "base" / "pipeline", tmp_path / "encoders" / "image_encoder")
 
 
+def test_an_adapter_is_written_with_the_pipeline_that_it_trained_for(tmp_path):
+    folder, out = miniature.path(), tmp_path / "export"
+    own = tmp_path / "adapter" / "model"
+    shutil.copytree(folder / "relation_adapter", own)
+    weights = load_file(own / "diffusion_pytorch_model.safetensors")
+    save_file(
+        {name: 2 * weight.float() for name, weight in weights.items()}, own / "diffusion_pytorch_model.safetensors"
+    )
+    assert train.run_stage("export", tmp_path, {}, model=str(folder))
+    for part in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "judges/picture_judge"):
+        assert (out / f"{part}.safetensors").read_bytes() == (folder / f"{part}.safetensors").read_bytes(), part
+    written = load_file(out / "relation_adapter" / "diffusion_pytorch_model.safetensors")
+    assert all(
+        torch.equal(written[name], 2 * weight) and written[name].dtype == torch.float16
+        for name, weight in weights.items()
+    )
+    assert not (out / "relation_loras").exists(), "they know the other adapter"
+
+
 @pytest.mark.parametrize("flags, told", [
-    (["all", "--model", "weights"], "`--model` is for the stage adapter, got all"),
+    (["all", "--model", "weights"], "`--model` is for adapter and export, got the stage all"),
     (["adapter", "--model", "nowhere"], "`--model` must hold a pipeline, an adapter and its towers, got 'nowhere'"),
     (["base", "--train_batch_size", "0"], "`--train_batch_size` must be at least 1, got 0"),
     (["base", "--scenes", "0"], "`--scenes` must be at least 1, got 0"),

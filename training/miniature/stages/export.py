@@ -21,17 +21,20 @@ REFERENCES = {"cat": "cat/red/plain/scarf", "bear": "bear/blue/spotted/none"}
 MAX_BYTES = 44_000_000  # the pip package has to stay small: 40 MB for the pipeline, 4 for judges, towers and annotator
 
 
-def export(root, export_dir):
+def export(root, export_dir, model=None):
     """Write `root`'s pipeline to `export_dir` in float16, and `export_dir`/relation_adapter and judges if their
     stages have run.
 
+    Args:
+        model: pipeline folder that the adapter in `root` was trained for: its pipeline and judges are written then. Its
+            RelationLoRAs are not: they know its own adapter.
     Raises:
         RuntimeError: the folder exceeds 44 MB or a weight leaves float16's range.
     """
     export_dir = Path(export_dir)
     if export_dir.exists():
         shutil.rmtree(export_dir)
-    pipeline = StableDiffusionXLPipeline.from_pretrained(root / "base" / "pipeline")
+    pipeline = StableDiffusionXLPipeline.from_pretrained(model or root / "base" / "pipeline")
     better_decoder = root / "decoder" / "model"
     if better_decoder.exists():
         pipeline.register_modules(vae=AutoencoderKL.from_pretrained(better_decoder))
@@ -41,7 +44,7 @@ def export(root, export_dir):
         shutil.copytree(trained, export_dir / "relation_adapter")
         for path in (export_dir / "relation_adapter").rglob("*.safetensors"):
             halve(path)
-    for file in sorted((root / "judges").glob("*.safetensors")):
+    for file in sorted((Path(model or root) / "judges").glob("*.safetensors")):
         (export_dir / "judges").mkdir(exist_ok=True)
         shutil.copy(file, export_dir / "judges")
     draw_references(export_dir / "references")
