@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import shutil
 
 import pytest
 import torch
@@ -10,9 +9,7 @@ import torch
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
 from diffusers import StableDiffusionXLPipeline
-from safetensors.torch import load_file, save_file
 
-from relationbooth_pipeline import miniature
 from training.miniature import train
 from training.miniature.judges.stage import train_judges
 from training.miniature.optimization.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
@@ -222,50 +219,3 @@ def test_a_batch_reaches_the_stages_that_take_one(monkeypatch, tmp_path, toy):
     assert {name: sizes.get("batch") for name, sizes in given.items()} == {
         **dict.fromkeys(train.BATCHED, 7), "vae": None,
     }  # fmt: skip
-
-
-def test_an_adapter_trains_for_a_pipeline_that_is_there(monkeypatch, tmp_path):
-    given = []
-    monkeypatch.setattr(adapter, "train_adapter", lambda *args, **sizes: given.append(args))
-    folder = miniature.path()
-    train.main(["adapter", "--model", str(folder), "--output_dir", str(tmp_path), "--mixed_precision", "no"])
-    train.run_stage("adapter", tmp_path, {}, "no")
-    (base, encoder, output, _, _, local), own = given
-    assert (base, encoder, output) == (folder, folder / "relation_adapter" / "image_encoder", tmp_path / "adapter")
-    assert local.encoder == str(folder / "relation_adapter" / "local_image_encoder")
-    assert own[:2] == (tmp_path / "base" / "pipeline", tmp_path / "encoders" / "image_encoder")
-
-
-def test_an_adapter_is_written_with_the_pipeline_that_it_trained_for(tmp_path):
-    folder, out = miniature.path(), tmp_path / "export"
-    own = tmp_path / "adapter" / "model"
-    shutil.copytree(folder / "relation_adapter", own)
-    weights = load_file(own / "diffusion_pytorch_model.safetensors")
-    save_file(
-        {name: 2 * weight.float() for name, weight in weights.items()}, own / "diffusion_pytorch_model.safetensors"
-    )
-    assert train.run_stage("export", tmp_path, {}, model=str(folder))
-    for part in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "judges/picture_judge"):
-        assert (out / f"{part}.safetensors").read_bytes() == (folder / f"{part}.safetensors").read_bytes(), part
-    written = load_file(out / "relation_adapter" / "diffusion_pytorch_model.safetensors")
-    assert all(
-        torch.equal(written[name], 2 * weight) and written[name].dtype == torch.float16
-        for name, weight in weights.items()
-    )
-    assert not (out / "relation_loras").exists(), "they know the other adapter"
-
-
-@pytest.mark.parametrize("flags, told", [
-    (["all", "--model", "weights"], "`--model` is for adapter and export, got the stage all"),
-    (["adapter", "--model", "nowhere"], "`--model` must hold a pipeline, an adapter and its towers, got 'nowhere'"),
-    (["base", "--train_batch_size", "0"], "`--train_batch_size` must be at least 1, got 0"),
-    (["base", "--scenes", "0"], "`--scenes` must be at least 1, got 0"),
-    (["encoders", "--scenes", "8"], "`--scenes` is for base, adapter and all, got the stage encoders"),
-    (["vae", "--train_batch_size", "8"], "is for encoders, base, adapter and all, got the stage vae"),
-    (["base", "--dataloader_num_workers", "-1"], "`--dataloader_num_workers` must be at least 0, got -1"),
-])  # fmt: skip
-def test_numbers_that_no_stage_can_use_are_refused_before_it_starts(flags, told, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, "run_stage", lambda *given, **options: pytest.fail("it started"))
-    with pytest.raises(SystemExit):
-        train.main([*flags, "--output_dir", str(tmp_path)])
-    assert told in capsys.readouterr().err
