@@ -1,7 +1,6 @@
 """The form: what the controls say becomes a request, and a written picture becomes the controls again."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -128,33 +127,6 @@ def test_a_kept_picture_brings_the_form_back_and_its_python_draws_it(actions, tm
     exec(python_lines(kept["settings"]), {})
     difference = np.asarray(Image.open("picture.png")).astype(int) - np.asarray(Image.open(kept["path"]))
     assert np.abs(difference).max() <= 2  # photos saved anew: the same pixels; another pipeline object
-
-
-def test_what_the_page_runs_otherwise_is_told(actions, monkeypatch):
-    kept = last(actions.draw(form(actions, loras=["none"] * 3), []))["history"][0]
-    assert actions.restore(kept["path"])[1] == ""
-    own = {**actions.studio.own_names, "adapter": "my-adapter", "dtype": "float16"}
-    monkeypatch.setattr(actions.studio, "own_names", own)
-    _, lost = actions.restore(kept["path"])
-    assert lost == "Missing: the adapter None (this page runs my-adapter); the dtype auto (this page runs float16)."
-
-
-def test_a_lora_that_changed_under_its_name_is_told(actions, tmp_path, monkeypatch):
-    kept = last(actions.draw(form(actions), []))["history"][0]
-    assert [name for name, _ in kept["settings"]["lora"]] == ["shaking_hands"] and actions.restore(kept["path"])[
-        1
-    ] == ""
-    other = tmp_path / "shaking_hands"
-    other.mkdir()
-    shutil.copy(miniature.path() / "relation_loras" / "jumping" / LORA_WEIGHT_NAME, other)
-    monkeypatch.setitem(
-        actions.studio.offers, "shaking_hands", replace(actions.studio.offers["shaking_hands"], source=str(other))
-    )
-    back, lost = actions.restore(kept["path"])
-    assert (
-        "shaking_hands" in back.loras
-        and lost == "Missing: the LoRA shaking_hands as it was (another file has its name here)."
-    )
 
 
 def test_two_loras_of_one_name_are_told_apart_at_the_start(studio, tmp_path):
