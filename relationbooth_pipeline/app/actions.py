@@ -161,7 +161,7 @@ class Actions:
             raise ValueError(f"this picture has {len(found)} objects, and the page at most {MAX_OBJECTS}.")
         form, lost = form_of(settings, found, self.studio.offers, self.studio.defaults)
         for (name, _), digest in zip(settings.lora, digests):
-            own = self.studio.lora_sha256(name) if name in form.loras else None
+            own = self.studio.lora_sha256(name) if name in form.loras and name in self.studio.offers else None
             if digest and own and digest != own:
                 lost.append(f"the LoRA {name} as it was (another file has its name here)")
         for name, own in self.studio.own_names.items():

@@ -121,6 +121,24 @@ def run_stage(
     return train_adapter(base, encoder, root / stage, plan, autocast, LocalTokens(str(local)), **sizes)
 
 
+def model_fault(given):
+    """What is wrong with `--model` beside the other options, {name: value}; None: nothing."""
+    stage, root, model = given["stage"], Path(given["output_dir"]), Path(given["model"]).resolve()
+    if stage not in FOR_A_MODEL:
+        return f"`--model` is for {' and '.join(FOR_A_MODEL)}, got the stage {stage}."
+    if not (model / "relation_adapter" / "local_image_encoder").is_dir():
+        return f"`--model` must hold a pipeline, an adapter and its towers, got {given['model']!r}."
+    if (root / "base").exists():  # whose adapter this would go on training, or write with another base
+        return f"`--model` needs an `--output_dir` without a base of its own, got {given['output_dir']!r}."
+    if stage == "export":
+        if not (root / "adapter" / "model" / "config.json").exists():
+            return f"`--model` is exported with the adapter in `--output_dir`, and {root} holds none. Train it first."
+        written = Path(given["export_dir"] or root / "export").resolve()  # replaced as a whole
+        if written in (model, *model.parents) or model in written.parents:
+            return f"`--export_dir` must lie apart from `--model`, which it would replace, got {written}."
+    return None
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=(*STAGES, "vocabulary", "all"))
@@ -163,11 +181,8 @@ def main(arguments=None):
             parser.error(f"`--{name}` must be at least 1, got {given[name]}.")
         if given["stage"] not in (*stages, "all"):
             parser.error(f"`--{name}` is for {', '.join(stages)} and all, got the stage {given['stage']}.")
-    if given["model"] is not None:
-        if given["stage"] not in FOR_A_MODEL:
-            parser.error(f"`--model` is for {' and '.join(FOR_A_MODEL)}, got the stage {given['stage']}.")
-        if not (Path(given["model"]) / "relation_adapter" / "local_image_encoder").is_dir():
-            parser.error(f"`--model` must hold a pipeline, an adapter and its towers, got {given['model']!r}.")
+    if given["model"] is not None and (fault := model_fault(given)):
+        parser.error(fault)
     torch.set_num_threads(given["threads"])
     fields = TrainingPlan.__dataclass_fields__
     overrides = {name: value for name, value in given.items() if name in fields and value is not None}

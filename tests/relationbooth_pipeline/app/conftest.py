@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from relationbooth_pipeline import miniature
+from relationbooth_pipeline.app.actions import Actions
+from relationbooth_pipeline.app.results import Results
 from relationbooth_pipeline.app.server import build, launch
 from relationbooth_pipeline.app.studio import Studio
 
@@ -29,6 +31,11 @@ def studio():
     found = Studio()
     found.load()
     return found
+
+
+@pytest.fixture
+def actions(studio, tmp_path):
+    return Actions(studio, Results(studio, tmp_path / "served"))
 
 
 @pytest.fixture(scope="session")

@@ -24,11 +24,6 @@ from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME
 from .conftest import PHOTOS
 
 
-@pytest.fixture
-def actions(studio, tmp_path):
-    return Actions(studio, Results(studio, tmp_path / "served"))
-
-
 def form(actions, **changes):
     found = actions.first_form()
     found.steps = 2

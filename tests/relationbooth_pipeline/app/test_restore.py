@@ -3,19 +3,13 @@
 import shutil
 from dataclasses import replace
 
-import pytest
+from PIL import Image
 
 from relationbooth_pipeline import miniature
-from relationbooth_pipeline.app.actions import Actions
-from relationbooth_pipeline.app.results import Results
 from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME
+from relationbooth_pipeline.sheets.png_settings import save_png
 
 from .test_form import form, last
-
-
-@pytest.fixture
-def actions(studio, tmp_path):
-    return Actions(studio, Results(studio, tmp_path / "served"))
 
 
 def test_what_the_page_runs_otherwise_is_told(actions, monkeypatch):
@@ -43,3 +37,10 @@ def test_a_lora_that_changed_under_its_name_is_told(actions, tmp_path, monkeypat
         "shaking_hands" in back.loras
         and lost == "Missing: the LoRA shaking_hands as it was (another file has its name here)."
     )
+
+
+def test_a_lora_called_none_is_no_lora_of_the_page(actions, tmp_path):
+    kept = last(actions.draw(form(actions), []))["history"][0]
+    told = {**kept["settings"], "lora": [["none", 1.0]], "lora_sha256": ["0" * 64]}
+    save_png(Image.open(kept["path"]), tmp_path / "theirs.png", told)
+    assert actions.restore(str(tmp_path / "theirs.png"))[1] == "Missing: the LoRA none (start the page with it)."

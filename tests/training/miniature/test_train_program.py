@@ -59,3 +59,23 @@ def test_numbers_that_no_stage_can_use_are_refused_before_it_starts(flags, told,
     with pytest.raises(SystemExit):
         train.main([*flags, "--output_dir", str(tmp_path)])
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("made, flags, told", [
+    ("own/base", ["adapter"], "`--model` needs an `--output_dir` without a base of its own"),
+    ("own/adapter", ["export"], "is exported with the adapter in `--output_dir`, and own holds none. Train it first"),
+    ("own/adapter", ["export", "--export_dir", "model"], "must lie apart from `--model`, which it would replace"),
+    ("own/adapter", ["export", "--export_dir", "."], "must lie apart from `--model`, which it would replace"),
+    ("own/adapter", ["export", "--export_dir", "model/unet"], "must lie apart from `--model`, which it would replace"),
+])  # fmt: skip
+def test_a_model_is_neither_mixed_with_another_nor_written_over(made, flags, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "run_stage", lambda *given, **options: pytest.fail("it started"))
+    monkeypatch.chdir(tmp_path)
+    for folder in (made, "model/relation_adapter/local_image_encoder"):
+        (tmp_path / folder).mkdir(parents=True)
+    if "--export_dir" in flags:
+        (tmp_path / made / "model").mkdir()
+        (tmp_path / made / "model" / "config.json").touch()
+    with pytest.raises(SystemExit):
+        train.main([*flags, "--model", "model", "--output_dir", "own"])
+    assert told in capsys.readouterr().err
