@@ -21,7 +21,8 @@ from relationbooth_pipeline import miniature
 from relationbooth_pipeline.miniature.judges import MiniatureJudges
 from relationbooth_pipeline.relation_files import whole_file
 
-from .ablations.adapter_table import PLAN, adapter_table, adapter_variants, cost_text
+from ..common.made_for import PIPELINE, made_for, weights_digest
+from .ablations.adapter_table import BATCH, PLAN, SCENES, adapter_table, adapter_variants, cost_text
 from .ablations.lora_table import relation_lora_table
 from .evaluate import table_text
 from .stages.towers import SMALL_PLAN, prepare_towers
@@ -40,12 +41,13 @@ POSES = {  # of each table of RelationLoRAs
 
 
 def local_token_tables(model, judges, output_dir, given):
-    towers, sizes = {"mixed_precision": given.mixed_precision}, {}
-    plan = replace(PLAN, device=given.device)
+    plan = replace(PLAN, max_train_steps=given.max_train_steps or PLAN.max_train_steps, device=given.device)
+    sizes = {"batch": given.train_batch_size or BATCH, "scenes": given.scenes or SCENES}
+    towers = {"mixed_precision": given.mixed_precision}
     if given.toy:
         plan, sizes = replace(plan, max_train_steps=TOY_STEPS), TOY["adapter"]
         towers |= {"plan": replace(SMALL_PLAN, max_train_steps=TOY_STEPS), **TOY["local_encoder"]}
-    towers = prepare_towers(Path(model) / "relation_adapter" / "image_encoder", output_dir / "towers", **towers)
+    towers = prepare_towers(Path(model) / "relation_adapter", output_dir / "towers", **towers)
     poses, autocast = given.poses or known_poses(PAIRS), mixed_precision(given.mixed_precision, given.device)
     variants, folder = adapter_variants(towers), output_dir / "adapters"
     return adapter_table(model, judges, folder, variants, poses, given.count, autocast, given.seed, plan, **sizes)
@@ -78,15 +80,24 @@ def main(arguments=None):
     parser.add_argument("--count", type=int, default=40, help="generations of each pose and row")
     parser.add_argument("--training_seeds", type=int, default=1, help="RelationLoRAs of each row and pose")
     parser.add_argument("--seed", type=int, default=0, help="of the cases")
+    for name, default in (("max_train_steps", PLAN.max_train_steps), ("train_batch_size", BATCH), ("scenes", SCENES)):
+        parser.add_argument(f"--{name}", type=int, help=f"of each adapter of local_tokens; default: {default}")
     parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument(
         "--mixed_precision", choices=("no", "bf16"), help="of the adapters' training; default: the faster one, measured"
     )
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
+    for name in ("max_train_steps", "train_batch_size", "scenes"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            parser.error(f"`--{name}` must be at least 1, got {value}.")
+        if value is not None and (given.toy or "local_tokens" not in given.tables):
+            parser.error(f"`--{name}` is for the table local_tokens, and `--toy` has its own.")
     torch.set_num_threads(given.threads)
     output_dir, model = Path(given.output_dir), Path(given.model or miniature.path())
     judges = MiniatureJudges.load(given.judges)
+    made_for(output_dir, model=weights_digest(model, PIPELINE), judges=judges.checkpoint, rehearsal=given.toy)
     for name in given.tables:
         table = {"judges": judges.accuracy, **TABLES[name](model, judges, output_dir, given)}
         text = json.dumps(table, indent=2, ensure_ascii=False) + "\n"

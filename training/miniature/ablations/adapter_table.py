@@ -13,6 +13,7 @@ import torch
 
 from relationbooth_pipeline import RelationBoothPipeline
 
+from ...common.made_for import made_for
 from ..judges.scenes import overlap
 from ..measure.cases import RENDERS, compared, draw_cases, draw_pictures, judge, renders, stored
 from ..stages.adapter import train_adapter
@@ -23,7 +24,7 @@ DEFAULT = "distilled, 4×4, concatenated"
 EXCHANGED = f"{DEFAULT}, the two characters' local tokens exchanged"  # when it is drawn with: who reads them?
 HEAVY_OVERLAP = 0.2  # intersection over union of the two boxes: hugging and wrestling lie above, holding hands below
 PLAN = TrainingPlan(max_train_steps=600, ema_decay=0.995, constant_share=0.5, sample_steps=10_000)
-BATCH = 32
+BATCH, SCENES = 32, 4_000
 TIMED_CALLS = 9
 
 
@@ -31,7 +32,7 @@ def adapter_variants(towers):
     """{row: LocalTokens}, in the paper's order.
 
     Args:
-        towers: of `prepare_towers`.
+        towers: {"distilled", "small": folder}, of `prepare_towers`.
     """
     distilled = str(towers["distilled"])
     return {
@@ -93,7 +94,7 @@ def grouped(judged, cases, of_renders):
 
 
 def adapter_table(
-    model, judges, output_dir, variants, poses, count, autocast, case_seed=0, plan=PLAN, batch=BATCH, scenes=4_000
+    model, judges, output_dir, variants, poses, count, autocast, case_seed=0, plan=PLAN, batch=BATCH, scenes=SCENES
 ):
     """Train an adapter for each variant, draw and judge the same cases for all, and compare them with the default.
 
@@ -105,8 +106,11 @@ def adapter_table(
     Returns:
         `compared`, with the groups of `grouped` beside the poses, a row `RENDERS`, a row `EXCHANGED` where `DEFAULT` is
         among the variants, and {"cost": {row: `encoding_cost`}}.
+    Raises:
+        ValueError: the adapters in `output_dir` were trained by another plan, or for another base.
     """
     model, output_dir = Path(model), Path(output_dir)
+    made_for(output_dir, steps_batch_and_scenes=[plan.max_train_steps, batch, scenes])
     image_encoder = model / "relation_adapter" / "image_encoder"
     pipe = RelationBoothPipeline.from_pretrained(model).to(plan.device)
     pipe.set_progress_bar_config(disable=True)

@@ -4,7 +4,8 @@ Generated pictures of mixed rows (base, adapter, adapter and RelationLoRA) were 
 them: is the relation there, is the drawing broken, are the species right? The answers are in `run_log/eyes.json`, the
 pictures side by side in `run_log/eyes.jpg`. After the first look of 60 two kinds of damage were added to what judges
 learn; the second look, 40 other pictures, is untouched by that. `eyes_2` is the first look at edition 2 of the world,
-by weights before those that ship; `eyes_3` at those that ship, after the judges were final.
+by weights before those that ship; `eyes_3` at those that ship, after the judges were final. What is broken in these
+was asked a second time, pictures and question alone in view: a person agrees with oneself as far as that.
 """
 
 import argparse
@@ -20,6 +21,7 @@ LISTS = ("eyes", "eyes_2", "eyes_3")  # the names of a JSON list and of a JPEG s
 FOLDER = Path(__file__).parents[2] / "run_log"
 CELL = 128  # pixels
 QUESTIONS = ("relation", "broken", "species")
+AGAIN = "broken again"  # the same person's second answer, where there is one
 
 
 def looked_at(name: str = LISTS[0], folder: Path = FOLDER) -> tuple[list[dict], np.ndarray]:
@@ -72,6 +74,13 @@ def main(arguments: list[str] | None = None) -> None:
         pairs = [(line, answer) for line, answer in zip(listed, answers) if line["look"] == look]
         found = agreement([line for line, _ in pairs], [answer for _, answer in pairs])
         print(f"look {look}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    twice = [(line["broken"], line[AGAIN], answer["broken"]) for line, answer in zip(listed, answers) if AGAIN in line]
+    if twice:
+        sure = [(first, answer) for first, again, answer in twice if first == again]
+        print(
+            f"looked at twice: broken, the person with themselves {len(sure) / len(twice):.3f}, the judges where both "
+            f"looks agree {np.mean([first == answer for first, answer in sure]):.3f}"
+        )
 
 
 if __name__ == "__main__":

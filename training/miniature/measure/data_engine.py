@@ -5,7 +5,8 @@
 Three RelationLoRAs of a pose, by one recipe: from the world's exact annotations; from the same pictures, annotated by
 the miniature's annotators; and from triplets that the miniature drew itself (targets by its base, the same characters
 alone by its adapter) and the filters accepted, unseen by anybody. All draw the same cases of held-out characters, as
-the adapter alone does. What is finished is kept.
+the adapter alone does. `--model` names another pipeline on that base, whose RelationLoRAs they become; triplets are the
+embedded one's. What is finished is kept.
 """
 
 import argparse
@@ -20,8 +21,10 @@ from relationbooth_pipeline.triplets.annotation import ExportOptions, export, re
 from relationbooth_pipeline.triplets.annotators import ALL_MINIATURE, choose_all
 from relationbooth_pipeline.triplets.writing import import_triplets
 
+from ...common.made_for import PIPELINE, made_for, weights_digest
 from ..stages.relation_loras import TRIPLETS, relation_template, train_one
 from ..world.poses import RELATIONS
+from ..world.splits import known_poses
 from .annotation_quality import annotated, distinct_triplets
 from .cases import ADAPTER, adapter_folder, compared, draw_cases, draw_pictures, judge, stored
 
@@ -71,9 +74,11 @@ def triplet_folders(pose: str, root: Path) -> dict[str, Path]:
     return folders
 
 
-def measure(pose: str, root: Path, judges: MiniatureJudges, pipe: RelationBoothPipeline, count: int) -> dict[str, list]:
-    """Row → verdicts of `count` cases, and how many triplets each RelationLoRA was trained on, printed."""
-    cases, model = draw_cases(pose, count, 0), miniature.path()
+def measure(
+    pose: str, root: Path, judges: MiniatureJudges, model: Path, pipe: RelationBoothPipeline, count: int
+) -> dict[str, list]:
+    """Row → verdicts of `count` cases, drawn by `pipe` of `model`; how many triplets each row trained on is printed."""
+    cases = draw_cases(pose, count, 0)
     verdicts = {}
     for row, folder in {**triplet_folders(pose, root), ADAPTER: None}.items():
 
@@ -96,16 +101,18 @@ def measure(pose: str, root: Path, judges: MiniatureJudges, pipe: RelationBoothP
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("poses", nargs="+")
+    parser.add_argument("poses", nargs="+", choices=known_poses())
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--count", type=int, default=50, help="cases of each pose")
+    parser.add_argument("--model", type=Path, default=miniature.path(), help="default: the embedded miniature")
     given = parser.parse_args(arguments)
     judges = MiniatureJudges.load()
-    pipe = RelationBoothPipeline.from_pretrained(miniature.path())
+    made_for(given.output_dir, model=weights_digest(given.model, PIPELINE), judges=judges.checkpoint)
+    pipe = RelationBoothPipeline.from_pretrained(given.model)
     pipe.set_progress_bar_config(disable=True)
     judged: dict[str, dict] = {}
     for pose in given.poses:
-        for row, found in measure(pose, given.output_dir / pose, judges, pipe, given.count).items():
+        for row, found in measure(pose, given.output_dir / pose, judges, given.model, pipe, given.count).items():
             judged.setdefault(row, {})[pose] = found
         for reference in (EXACT, ADAPTER):
             table = compared(judged, reference)

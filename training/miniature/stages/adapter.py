@@ -14,6 +14,7 @@ from relationbooth_pipeline.relation_attention import install_parallel_attention
 from relationbooth_pipeline.relation_loaders import load_model
 
 from ...adapter.step import Dropouts, initialise_from_text, predict
+from ...common.made_for import BASE, made_for, weights_digest
 from ..optimization.step_graphs import to_device
 from ..world.captions import make_caption
 from ..world.identities import SPECIES
@@ -75,8 +76,11 @@ def train_adapter(
         base: pipeline folder. image_encoder: folder of the vision tower. local: where local tokens come from.
         cache_dir: of latents and encoded image prompts; runs that differ in nothing of them may share it.
             Default: `output_dir`.
+    Raises:
+        ValueError: what is finished in `output_dir` belongs to another base, or in `cache_dir` to other encoders.
     """
     output_dir, cache_dir = Path(output_dir), Path(cache_dir or output_dir)
+    made_for(output_dir, base=weights_digest(base, BASE))
     for folder in (output_dir, cache_dir):
         folder.mkdir(parents=True, exist_ok=True)
     device = plan.device

@@ -1,6 +1,7 @@
 """Vision towers that the adapter tables compare: the miniature's own distilled one, and a second, smaller one."""
 
 import random
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -117,16 +118,17 @@ def distil(tower, output_dir, scenes_dir, scenes=SCENES, mixed_precision=None, *
     return output_dir
 
 
-def prepare_towers(image_encoder, output_dir, mixed_precision=None, plan=SMALL_PLAN, **options):
-    """{"distilled", "small": folder of each distilled tower}, made where they are not yet there.
+def prepare_towers(adapter, output_dir, mixed_precision=None, plan=SMALL_PLAN, **options):
+    """{"distilled", "small": folder of each distilled tower}: the adapter's own, and one that is made in `output_dir`.
 
     Args:
+        adapter: folder with a `local_image_encoder` in it; where there is none, its `image_encoder` is distilled.
         mixed_precision, options: of `distil`. plan: of the small tower's own training.
     """
-    output_dir = Path(output_dir)
+    adapter, output_dir = Path(adapter), Path(output_dir)
+    distilled = adapter / "local_image_encoder"
+    make = partial(distil, scenes_dir=output_dir / "scenes", mixed_precision=mixed_precision, **options)
+    if not distilled.is_dir():
+        distilled = make(adapter / "image_encoder", output_dir / "distilled")
     small = train_small_tower(output_dir / "small", plan)
-    towers = {"distilled": (image_encoder, "distilled"), "small": (small, "small_distilled")}
-    return {
-        name: distil(tower, output_dir / folder, output_dir / "scenes", mixed_precision=mixed_precision, **options)
-        for name, (tower, folder) in towers.items()
-    }
+    return {"distilled": distilled, "small": make(small, output_dir / "small_distilled")}

@@ -140,7 +140,7 @@ def test_the_command_writes_its_tables(tmp_path, monkeypatch, capsys):
     figures = {"kissing": cases.summarise(verdicts)}
 
     class Ready:
-        accuracy = {"pose": 1.0}
+        accuracy, checkpoint = {"pose": 1.0}, "judges"
 
     monkeypatch.setattr(tables.MiniatureJudges, "load", lambda folder: Ready)
     monkeypatch.setitem(tables.TABLES, "relation_loras", lambda *arguments: {"rows": {"a": figures}, "differences": {}})

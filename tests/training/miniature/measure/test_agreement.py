@@ -3,7 +3,7 @@
 import pytest
 
 from relationbooth_pipeline.miniature.judges import MiniatureJudges
-from training.miniature.measure.agreement import LISTS, QUESTIONS, agreement, judged, looked_at
+from training.miniature.measure.agreement import AGAIN, LISTS, QUESTIONS, agreement, judged, looked_at, main
 
 
 @pytest.mark.parametrize("name, count", zip(LISTS, (100, 60, 60)))
@@ -31,3 +31,14 @@ def test_where_no_boxes_say_who_is_who_either_order_is_right():
     mirrored = {**line, "characters": line["characters"][::-1]}
     first, second = (judged(MiniatureJudges.load(), [one], picture)[0] for one in (line, mirrored))
     assert first == second and set(first) == {*QUESTIONS, "pose"}
+
+
+def test_a_second_look_says_how_far_a_person_agrees_with_oneself(capsys):
+    listed, _ = looked_at("eyes_3")
+    share = sum(line["broken"] == line[AGAIN] for line in listed) / len(listed)
+    main(["--pictures", "eyes_3"])
+    assert (
+        f"broken, the person with themselves {share:.3f}, the judges where both looks agree 0."
+        in capsys.readouterr().out
+    )
+    assert share == 0.9

@@ -1,13 +1,19 @@
 """The comparison of the data engine's triplets with exact ones: the same pictures twice, and pictures of its own."""
 
+import shutil
+
+import numpy as np
 import pytest
 
 pytest.importorskip("skia", reason="skia-python, which draws the miniature's world, is not installed")
 
+from relationbooth_pipeline import miniature
 from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.triplets import read_triplets
 from relationbooth_pipeline.triplets.annotation import stage
-from training.miniature.measure import data_engine
+from tests.training.miniature.test_evaluation import Oracle
+from training.miniature.measure import cases, data_engine
+from training.miniature.measure.cases import ADAPTER
 from training.miniature.measure.data_engine import ANNOTATED, EXACT, MADE
 
 
@@ -32,3 +38,21 @@ def test_exact_and_annotated_triplets_are_the_same_pictures_and_made_ones_are_th
     before = {row: (folder / "metadata.jsonl").stat().st_mtime_ns for row, folder in folders.items()}
     data_engine.triplet_folders("jumping", tmp_path)  # what is there is kept
     assert {row: (folder / "metadata.jsonl").stat().st_mtime_ns for row, folder in folders.items()} == before
+
+
+def test_another_model_draws_and_learns_where_one_is_named(tmp_path, monkeypatch):
+    shared = cases.draw_cases("kissing", 2, 0)
+    verdicts = cases.judge(Oracle(shared), shared, np.zeros((2, 8, 8, 3), np.uint8))
+    asked = []
+    monkeypatch.setattr(
+        data_engine, "measure", lambda *given: asked.append(given) or {EXACT: verdicts, ADAPTER: verdicts}
+    )
+    words = ["kissing", "--output_dir", str(tmp_path / "out"), "--count", "2"]
+    copy = shutil.copytree(miniature.path(), tmp_path / "model")
+    data_engine.main([*words, "--model", str(copy)])
+    ((pose, root, _, model, pipe, count),) = asked
+    assert (pose, root, model, count) == ("kissing", tmp_path / "out" / "kissing", copy, 2)
+    assert pipe.relation_adapter is not None
+    (copy / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ValueError, match="holds what was made for another model"):
+        data_engine.main([*words, "--model", str(copy)])
