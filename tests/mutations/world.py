@@ -6,6 +6,7 @@ POSES = "tests/training/miniature/test_poses.py"
 WORLD = "training/miniature/world"
 TEXTS = "tests/training/miniature/test_world.py"
 DETAILS = "tests/training/miniature/test_details.py"
+MADE_FOR = "tests/training/miniature/test_made_for.py"
 WARM = "tests/training/miniature/test_warm_start.py"
 PROOF = "tests/training/miniature/test_proportions.py"
 
@@ -152,6 +153,32 @@ EDITS = [
             "weights are forgotten": (
                 "(error.mean(1) * weights).sum() / weights.sum()", "error.mean()",
                 f"{DETAILS}::test_the_denoising_loss_weighs_cells"),
+        },
+    ),
+    *edits_of(
+        "training/common/made_for.py",
+        {
+            "another model's results are gone on with": (
+                "known.setdefault(name, value) != value", "known.update({name: value})",
+                f"{MADE_FOR}::test_a_folder_is_made_for_what_it_was_first_used_with"),
+            "a digest tells names alone": (
+                " + hashlib.sha256(file.read_bytes()).digest()", "",
+                f"{MADE_FOR}::test_the_digest_tells_weights_and_names_and_nothing_else"),
+        },
+    ),
+    *edits_of(
+        "training/miniature/tables.py",
+        {
+            "rehearsals and tables share a folder": (
+                ", rehearsal=given.toy", "", f"{MADE_FOR}::test_tables_refuse_a_folder_of_others"),
+        },
+    ),
+    *edits_of(
+        "training/miniature/stages/towers.py",
+        {
+            "the tables compare another tower than the adapter's": (
+                "if not distilled.is_dir()", "if distilled.is_dir()",
+                f"{MADE_FOR}::test_the_adapters_own_distilled_tower_is_compared"),
         },
     ),
 ]  # fmt: skip
