@@ -27,6 +27,7 @@ from relationbooth_pipeline.evaluation.systems.subjects import CUSTOM_WEIGHTS, W
 from relationbooth_pipeline.generation.settings import GenerationSettings
 from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_file, whole_folder
 
+from ..common.made_for import PIPELINE, made_for, weights_digest
 from .bench import PHOTOS, case_of, choose_characters, name_of, save_photos
 from .subjects import recipes
 from .subjects.recipes import Subject
@@ -34,7 +35,7 @@ from .subjects.relation_embedding import train_relation_embedding
 from .world.captions import PREDICATES, make_caption
 from .world.poses import RELATIONS
 from .world.rendering import BACKGROUNDS, IMAGE_SIZE, render
-from .world.splits import poses_of_kinds, training_character
+from .world.splits import held_out_characters, poses_of_kinds, training_character
 
 CHARACTERS = 8
 POSES = ("hugging", "shaking_hands", "dancing", "waving", "jumping")
@@ -140,10 +141,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, required=True, help="bench, trainings and the run's page")
     parser.add_argument("--characters", type=int, default=CHARACTERS, help="and as many pairs")
-    parser.add_argument("--poses", nargs="+", default=POSES, help="relations and actions")
-    parser.add_argument("--steps_scale", type=float, default=1.0, help="of every recipe's steps")
+    parser.add_argument("--poses", nargs="+", choices=tuple(PREDICATES), default=POSES, help="relations and actions")
+    parser.add_argument(
+        "--steps_scale", type=float, default=1.0, help="of every recipe's steps; each wants its own folder"
+    )
     given = parser.parse_args(arguments)
+    if not 2 <= given.characters <= len(held_out_characters()):
+        parser.error(f"`--characters` must be 2 to {len(held_out_characters())}, got {given.characters}.")
+    if not given.steps_scale > 0:
+        parser.error(f"`--steps_scale` must be above 0, got {given.steps_scale}.")
     root = given.output_dir.absolute()
+    told = {"characters": given.characters, "poses": list(given.poses), "steps_scale": given.steps_scale}
+    made_for(root, model=weights_digest(miniature.path(), PIPELINE), **told)
     bench, characters = root / "bench", choose_characters(given.characters)
     if not (bench / CASES).is_file():
         write_cases_of(bench, characters, given.poses)

@@ -150,6 +150,8 @@ def main(arguments=None):
     parser.add_argument("--device", default=default_device(), help="default: a GPU where there is one")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
+    if given.count < 1:
+        parser.error(f"`--count` must be at least 1, got {given.count}.")
     torch.set_num_threads(given.threads)
     root, model = Path(given.output_dir), Path(given.model or miniature.path())
     loras = {} if given.relation_loras else own_relation_loras(model)

@@ -13,6 +13,7 @@ import torch
 
 from relationbooth_pipeline import RelationBoothPipeline, miniature
 from relationbooth_pipeline.miniature.judges import MiniatureJudges
+from relationbooth_pipeline.relation_files import whole_file
 
 from .ablations.adapter_table import grouped, with_local_tokens_exchanged
 from .evaluate import table_text
@@ -58,15 +59,23 @@ def main(arguments=None):
     parser.add_argument("--output", type=Path, help="a JSON file of the whole table")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
+    if given.count < 1:
+        parser.error(f"`--count` must be at least 1, got {given.count}.")
+    if given.output is not None and not given.output.absolute().parent.is_dir():
+        parser.error(f"`--output` must lie in a folder that exists, got {str(given.output)!r}.")
     torch.set_num_threads(given.threads)
     pipeline = RelationBoothPipeline.from_pretrained(given.model or miniature.path()).to(default_device())
+    if pipeline.local_image_encoder is None:
+        parser.error(f"`--model` must hold an adapter with local tokens, got {str(given.model)!r}.")
     pipeline.set_progress_bar_config(disable=True)
     judges = MiniatureJudges.load(given.judges)
     table = who_reads_local_tokens(pipeline, judges, given.poses, given.count, given.seed)
     table = {"judges": judges.accuracy, **table}
     print(table_text(table))
     if given.output is not None:
-        given.output.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(table, indent=2, ensure_ascii=False) + "\n"
+        with whole_file(given.output) as path:
+            path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from .evaluate import table_text
 from .stages.towers import SMALL_PLAN, prepare_towers
 from .stages.training_loop import default_device, mixed_precision
 from .train import TOY, TOY_STEPS
+from .world.poses import RELATIONS
 from .world.splits import known_poses, poses_of_kinds
 
 # From those whose boxes share half of their area to those that stand apart; edition 1 knows no wrestling.
@@ -88,6 +89,11 @@ def main(arguments=None):
     )
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
+    for name in ("count", "training_seeds"):
+        if getattr(given, name) < 1:
+            parser.error(f"`--{name}` must be at least 1, got {getattr(given, name)}.")
+    if "local_tokens" in given.tables and (alone := [pose for pose in given.poses or () if pose not in RELATIONS]):
+        parser.error(f"`--poses` of the table local_tokens must be relations of two, got {', '.join(alone)}.")
     for name in ("max_train_steps", "train_batch_size", "scenes"):
         value = getattr(given, name)
         if value is not None and value < 1:

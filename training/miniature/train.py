@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..common.made_for import made_for
 from .stages.training_loop import TrainingPlan, default_device, mixed_precision
 
 AUTOENCODER = {
@@ -45,6 +46,8 @@ TOY = {
 BATCHED = ("encoders", "base", "adapter")  # stages whose batch is given by `--train_batch_size`
 DRAWN = ("base", "adapter")  # stages that draw `--scenes` once and train on their latents
 FOR_A_MODEL = ("adapter", "export")  # stages that work on a pipeline from elsewhere, too
+STARTED = ("vae", "encoders", "base")  # stages that can begin with another pipeline's weights
+PLANNED = (*PLANS, "judges")  # stages with a TrainingPlan; local_encoder and relation_loras are the users' own scripts
 STAGES = ("vae", "encoders", "base", "local_encoder", "adapter", "decoder", "judges", "export", "relation_loras")
 
 
@@ -156,36 +159,41 @@ def main(arguments=None):
     parser.add_argument(
         "--model", help="pipeline folder that adapter trains for, and export writes with it; default: OUTPUT_DIR's own"
     )
-    parser.add_argument("--start_from", help="pipeline folder whose weights vae, encoders and base begin with")
+    parser.add_argument("--start_from", help=f"pipeline folder whose weights {', '.join(STARTED)} begin with")
     for name, kind in (
         ("max_train_steps", int),
         ("learning_rate", float),
         ("muon_learning_rate", float),
         ("seed", int),
     ):
-        parser.add_argument(f"--{name}", type=kind)
+        parser.add_argument(f"--{name}", type=kind, help=f"of {', '.join(PLANNED)}")
     parser.add_argument("--train_batch_size", type=int, help=f"of {', '.join(BATCHED)}; a GPU takes more than a CPU")
     parser.add_argument("--scenes", type=int, help=f"of {' and '.join(DRAWN)}: drawn once, and kept")
     for name, kind in (("checkpointing_steps", int), ("sample_steps", int), ("max_train_seconds", float)):
-        parser.add_argument(f"--{name}", type=kind)
+        parser.add_argument(f"--{name}", type=kind, help=f"of {', '.join(PLANNED)}")
     parser.add_argument(
         "--dataloader_num_workers", type=int, default=0, help="processes that draw scenes, for a GPU beside many cores"
     )
     given = vars(parser.parse_args(arguments))
     if given["dataloader_num_workers"] < 0:
         parser.error(f"`--dataloader_num_workers` must be at least 0, got {given['dataloader_num_workers']}.")
-    for name, stages in (("train_batch_size", BATCHED), ("scenes", DRAWN)):
+    if given["training_seeds"] < 1:
+        parser.error(f"`--training_seeds` must be at least 1, got {given['training_seeds']}.")
+    fields = TrainingPlan.__dataclass_fields__
+    overrides = {name: value for name, value in given.items() if name in fields and value is not None}
+    asked = [name for name in overrides if name != "device" and given[name] != parser.get_default(name)]
+    of_stages = {"train_batch_size": BATCHED, "scenes": DRAWN, "start_from": STARTED, **dict.fromkeys(asked, PLANNED)}
+    for name, stages in of_stages.items():
         if given[name] is None:
             continue
-        if given[name] < 1:
+        if name in ("train_batch_size", "scenes", "max_train_steps") and given[name] < 1:
             parser.error(f"`--{name}` must be at least 1, got {given[name]}.")
         if given["stage"] not in (*stages, "all"):
             parser.error(f"`--{name}` is for {', '.join(stages)} and all, got the stage {given['stage']}.")
     if given["model"] is not None and (fault := model_fault(given)):
         parser.error(fault)
     torch.set_num_threads(given["threads"])
-    fields = TrainingPlan.__dataclass_fields__
-    overrides = {name: value for name, value in given.items() if name in fields and value is not None}
+    made_for(given["output_dir"], rehearsal=given["toy"])
     if given["toy"]:
         overrides.setdefault("max_train_steps", TOY_STEPS)
     for stage in STAGES if given["stage"] == "all" else (given["stage"],):

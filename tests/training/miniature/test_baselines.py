@@ -132,3 +132,30 @@ def test_the_table_has_a_row_for_every_system(world):
     for row in ("ours", "relation-words", "dreambooth", "textual-inversion", "custom-diffusion", "collage"):
         assert text.count(f"| {row} |") == 3
     assert "found by miniature annotator" in text
+
+
+@pytest.mark.parametrize("flags, told", [
+    (["--characters", "1"], "`--characters` must be 2 to"),
+    (["--characters", "1000"], "got 1000"),
+    (["--steps_scale", "0"], "`--steps_scale` must be above 0, got 0.0"),
+    (["--poses", "flying"], "invalid choice: 'flying'"),
+])  # fmt: skip
+def test_what_no_comparison_can_be_made_of_is_refused(flags, told, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        baselines.main(["--output_dir", str(tmp_path), *flags])
+    assert told in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flags", (["--steps_scale", "0.5"], ["--characters", "4"], ["--poses", "waving"]))
+def test_a_folder_is_of_one_comparison(flags, tmp_path, monkeypatch):
+    class Begun(Exception):
+        pass
+
+    def begun(*given):
+        raise Begun
+
+    monkeypatch.setattr(baselines, "write_cases_of", begun)
+    with pytest.raises(Begun):
+        baselines.main(["--output_dir", str(tmp_path)])
+    with pytest.raises(ValueError, match="holds what was made for another"):
+        baselines.main(["--output_dir", str(tmp_path), *flags])

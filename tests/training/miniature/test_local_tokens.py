@@ -21,6 +21,8 @@ def test_rows_differ_in_their_local_tokens_alone():
     exchanged, without = changed["the two characters' exchanged"], changed["without"]
     assert torch.equal(exchanged.local_tokens[:, 0], encoded.local_tokens[:, 1]) and without.local_tokens is None
     assert torch.equal(exchanged.local_tokens[:, 1], encoded.local_tokens[:, 0])
+    again = program.ROWS["the two characters' exchanged"](exchanged)
+    assert torch.equal(again.local_tokens, encoded.local_tokens)
     assert all(torch.equal(one.image_tokens, encoded.image_tokens) for one in changed.values())
 
 
@@ -39,3 +41,23 @@ def test_the_program_draws_every_row_and_compares_them(tmp_path, monkeypatch, ca
     assert len(table["differences"]) == len(program.ROWS) and all(program.WITH in name for name in table["differences"])
     assert len(drawn) == 3 and not any(np.array_equal(a, b) for a, b in zip(drawn, drawn[1:]))
     assert "without" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags, told", [
+    (["--count", "0"], "`--count` must be at least 1, got 0"),
+    (["--output", "nowhere/table.json"], "`--output` must lie in a folder that exists, got 'nowhere/table.json'"),
+    (["--model", "without"], "`--model` must hold an adapter with local tokens, got 'without'"),
+])  # fmt: skip
+def test_what_cannot_be_compared_is_refused_before_it_is_drawn(flags, told, monkeypatch, capsys, tmp_path):
+    class WithoutLocalTokens:
+        local_image_encoder = None
+
+        def to(self, device):
+            return self
+
+    monkeypatch.setattr(program, "draw_pictures", lambda *given, **options: pytest.fail("it was drawn"))
+    monkeypatch.setattr(program.RelationBoothPipeline, "from_pretrained", lambda model: WithoutLocalTokens())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        program.main(flags)
+    assert told in capsys.readouterr().err

@@ -11,13 +11,16 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 from safetensors.torch import save_file
 
 from relationbooth_pipeline import miniature
+from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME
 from training.common import made_for as module
 from training.common.made_for import BASE, PIPELINE, made_for, weights_digest
 from training.miniature import tables
 from training.miniature.ablations.adapter_table import adapter_table
 from training.miniature.stages.adapter import train_adapter
+from training.miniature.stages.relation_loras import train_one, training_arguments
 from training.miniature.stages.towers import prepare_towers
 from training.miniature.stages.training_loop import TrainingPlan
+from training.miniature.subjects.relation_embedding import FILE_NAME, train_relation_embedding
 
 PLAN = TrainingPlan(1)
 
@@ -84,6 +87,9 @@ def test_tables_refuse_a_folder_of_others(kept, told, tmp_path, monkeypatch):
     (["--max_train_steps", "-1"], "`--max_train_steps` must be at least 1, got -1"),
     (["--train_batch_size", "8", "--tables", "steps"], "`--train_batch_size` is for the table local_tokens"),
     (["--scenes", "8", "--toy"], "`--scenes` is for the table local_tokens, and `--toy` has its own"),
+    (["--poses", "jumping", "hugging"], "`--poses` of the table local_tokens must be relations of two, got jumping"),
+    (["--count", "0"], "`--count` must be at least 1, got 0"),
+    (["--training_seeds", "0"], "`--training_seeds` must be at least 1, got 0"),
 ])  # fmt: skip
 def test_sizes_of_adapters_are_refused_where_they_would_be_ignored(flags, told, tmp_path, capsys):
     with pytest.raises(SystemExit):
@@ -119,3 +125,26 @@ def test_the_adapters_own_distilled_tower_is_compared(tmp_path, monkeypatch):
     (tmp_path / "bare" / "image_encoder").mkdir(parents=True)
     assert prepare_towers(tmp_path / "bare", tmp_path)["distilled"] == tmp_path / "distilled"
     assert made[1] == tmp_path / "bare" / "image_encoder"
+
+
+def test_a_relation_lora_of_another_model_or_recipe_is_not_taken(tmp_path):
+    """Nor a relation embedding; a file that is there would be returned as if it were what was asked for."""
+    for train, file in ((train_one, LORA_WEIGHT_NAME), (train_relation_embedding, FILE_NAME)):
+        folder = tmp_path / file
+        folder.mkdir()
+        (folder / file).touch()
+        assert train(miniature.path(), folder, "hugging", 1) == folder / file
+        for told in (("hugging", 2), ("kissing", 1)):
+            with pytest.raises(ValueError, match="holds what was made for another training"):
+                train(miniature.path(), folder, *told)
+        with pytest.raises(ValueError, match="holds what was made for another training"):
+            train(miniature.path(), folder, "hugging", 1, max_train_steps=7)
+        (tmp_path / "unet").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match="holds what was made for another model"):
+            train(tmp_path, folder, "hugging", 1)
+
+
+def test_triplets_of_another_number_are_not_trained_on(tmp_path):
+    training_arguments(miniature.path(), tmp_path / "lora", "jumping", triplets=2)
+    with pytest.raises(ValueError, match="lora-triplets` must hold 3 triplets, got 2"):
+        training_arguments(miniature.path(), tmp_path / "lora", "jumping", triplets=3)

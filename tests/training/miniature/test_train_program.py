@@ -10,6 +10,7 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 from safetensors.torch import load_file, save_file
 
 from relationbooth_pipeline import miniature
+from training.common.made_for import made_for
 from training.miniature import train
 from training.miniature.stages import adapter
 
@@ -52,13 +53,28 @@ def test_an_adapter_is_written_with_the_pipeline_that_it_trained_for(tmp_path):
     (["base", "--scenes", "0"], "`--scenes` must be at least 1, got 0"),
     (["encoders", "--scenes", "8"], "`--scenes` is for base, adapter and all, got the stage encoders"),
     (["vae", "--train_batch_size", "8"], "is for encoders, base, adapter and all, got the stage vae"),
+    (["base", "--max_train_steps", "0"], "`--max_train_steps` must be at least 1, got 0"),
+    (["relation_loras", "--training_seeds", "0"], "`--training_seeds` must be at least 1, got 0"),
+    (["relation_loras", "--max_train_steps", "5"], "`--max_train_steps` is for vae, encoders, base, adapter, decoder"),
+    (["local_encoder", "--learning_rate", "1"], "judges and all, got the stage local_encoder"),
+    (["export", "--dataloader_num_workers", "2"], "`--dataloader_num_workers` is for vae"),
+    (["judges", "--start_from", "there"], "`--start_from` is for vae, encoders, base and all, got the stage judges"),
     (["base", "--dataloader_num_workers", "-1"], "`--dataloader_num_workers` must be at least 0, got -1"),
 ])  # fmt: skip
-def test_numbers_that_no_stage_can_use_are_refused_before_it_starts(flags, told, tmp_path, capsys, monkeypatch):
+def test_options_that_a_stage_cannot_use_are_refused_before_it_starts(flags, told, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(train, "run_stage", lambda *given, **options: pytest.fail("it started"))
     with pytest.raises(SystemExit):
         train.main([*flags, "--output_dir", str(tmp_path)])
     assert told in capsys.readouterr().err
+
+
+def test_an_adapter_is_not_written_with_another_base(tmp_path):
+    shutil.copytree(miniature.path() / "relation_adapter", tmp_path / "adapter" / "model")
+    made_for(tmp_path / "adapter", base="another")
+    (tmp_path / "export").mkdir()
+    with pytest.raises(ValueError, match="adapter` holds what was made for another base"):
+        train.run_stage("export", tmp_path, {}, model=str(miniature.path()))
+    assert (tmp_path / "export").is_dir(), "what lay there is kept"
 
 
 @pytest.mark.parametrize("made, flags, told", [

@@ -62,18 +62,45 @@ def run_stages(root, only=None, seconds=0.0):
 
 
 @pytest.mark.parametrize("stage", ("vae", "encoders", "base", "adapter", "decoder"))
-def test_a_killed_stage_resumes_to_the_same_weights(chain, stage):
+def test_a_killed_stage_resumes_to_the_same_weights(chain, stage, monkeypatch):
     file = chain / stage / "checkpoint.pt"
     unbroken = torch.load(file, weights_only=True)
     file.unlink()
-    assert run_stages(chain, stage, seconds=1e-9) == [False], "the first run was to stop after its first step"
-    assert torch.load(file, weights_only=True)["step"] < 2
+    with monkeypatch.context() as patch:
+        clock = iter((0.0, 0.0))  # at the start, before the first step, and then an hour later
+        patch.setattr(training_loop.time, "monotonic", lambda: next(clock, 3600.0))
+        assert run_stages(chain, stage, seconds=60) == [False], "the first run was to stop after its first step"
+    assert torch.load(file, weights_only=True)["step"] == 1
     assert run_stages(chain, stage) == [True]
     resumed = torch.load(file, weights_only=True)
     assert resumed["step"] == unbroken["step"] == 2
+    for name, weight in (unbroken["average"] or {}).items():
+        assert torch.equal(weight, resumed["average"][name]), name
     for key, weights in unbroken["modules"].items():
         for name, weight in weights.items():
             assert torch.equal(weight, resumed["modules"][key][name]), f"{key}.{name}"
+
+
+def test_a_run_killed_while_it_writes_its_result_writes_it_when_it_is_started_again(tmp_path):
+    """The last call of `after_interval` saves the model; a checkpoint written before would hide that it failed."""
+    plan, calls = TrainingPlan(3, warmup_steps=1, checkpointing_steps=1, sample_steps=2), []
+
+    def run(killed_at=None):
+        layer = torch.nn.Linear(2, 2)
+
+        def after_interval(step):
+            if step == killed_at:
+                raise KeyboardInterrupt
+            calls.append((step, layer.weight.detach().clone()))
+
+        return Trainer({"a": layer}, plan, tmp_path).run(
+            lambda step, rng: (layer(torch.ones(2)).sum(), {}), after_interval
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(killed_at=3)
+    assert run() and [step for step, _ in calls] == [2, 3]
+    assert run() and len(calls) == 2, "a finished run does not write again"
 
 
 def test_another_stage_s_state_is_refused(tmp_path):
@@ -202,7 +229,9 @@ def test_a_rehearsal_gives_every_stage_sizes_that_it_knows(monkeypatch, tmp_path
     asked = []
     monkeypatch.setattr(train, "run_stage", lambda *given, **options: asked.append((given, options)))
     train.main(["all", "--toy", "--output_dir", str(tmp_path)])
-    train.main(["vae", "--output_dir", str(tmp_path)])
+    with pytest.raises(ValueError, match=r"another rehearsal \(True, now False\)"):
+        train.main(["vae", "--output_dir", str(tmp_path)])
+    train.main(["vae", "--output_dir", str(tmp_path / "other")])
     assert [given[0] for given, _ in asked] == [*train.STAGES, "vae"]
     assert [given[2].get("max_train_steps") for given, _ in asked] == [2] * len(train.STAGES) + [None]
     assert [options["toy"] for _, options in asked] == [True] * len(train.STAGES) + [False]

@@ -11,13 +11,14 @@ pytest.importorskip("skia", reason="skia-python, which draws the miniature's wor
 from relationbooth_pipeline.triplets import read_triplets
 from relationbooth_pipeline.triplets.photos import read_pictures
 from training.miniature.stages.attributes import IGNORED, attribute_loss
+from training.miniature.stages.image_prompts import image_prompt
 from training.miniature.world.captions import PREDICATES, make_caption, noun, world_words
 from training.miniature.world.identities import COLORS, SPECIES, all_named_characters, named_character
 from training.miniature.world.poses import POSES, RELATIONS
 from training.miniature.world.rendering import BACKGROUNDS, render
 from training.miniature.world.splits import KINDS, held_out_characters, is_held_out, training_character
 from training.miniature.world.tokenizer import tokenize, write_tokenizer
-from training.miniature.world.triplets import main, write_triplets
+from training.miniature.world.triplets import draw_triplet, main, write_triplets
 
 
 def scene_of(pose, seed, **arguments):
@@ -118,6 +119,19 @@ def test_triplets_are_read_by_the_package(tmp_path):
     assert len(triplets) == 2 and len(triplets[0].image_prompts) == 2
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_image_prompts_of_triplets_show_figures_as_large_as_the_adapter_knows_them():
+    """A RelationLoRA learns beside an adapter, whose image prompts show figures at `PROPORTIONS.portrait`."""
+    rng, heights = random.Random(0), {}
+    for name, draw in (
+        ("triplets", lambda: draw_triplet("hugging", rng)[1][0].image),
+        ("adapter", lambda: np.asarray(image_prompt(training_character(rng), rng, avoid="hugging"))),
+    ):
+        pictures = [draw() for _ in range(40)]
+        lines = [(abs(np.diff(picture.astype(int), axis=1)).sum((1, 2)) > 120).nonzero()[0] for picture in pictures]
+        heights[name] = np.mean([np.ptp(rows) / len(picture) for rows, picture in zip(lines, pictures)])
+    assert abs(heights["triplets"] - heights["adapter"]) < 0.05, heights
 
 
 def test_plain_pictures_are_the_triplets_without_their_annotations_and_without_pairs_of_one_species(tmp_path):

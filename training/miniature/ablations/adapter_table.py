@@ -23,9 +23,10 @@ from ..stages.training_loop import TrainingPlan
 DEFAULT = "distilled, 4×4, concatenated"
 EXCHANGED = f"{DEFAULT}, the two characters' local tokens exchanged"  # when it is drawn with: who reads them?
 HEAVY_OVERLAP = 0.2  # intersection over union of the two boxes: hugging and wrestling lie above, holding hands below
-PLAN = TrainingPlan(max_train_steps=600, ema_decay=0.995, constant_share=0.5, sample_steps=10_000)
+PLAN = TrainingPlan(max_train_steps=600, ema_decay=0.995, constant_share=0.5)
 BATCH, SCENES = 32, 4_000
 TIMED_CALLS = 9
+FINISHED = "finished"  # an empty file beside a trained adapter
 
 
 def adapter_variants(towers):
@@ -110,6 +111,7 @@ def adapter_table(
         ValueError: the adapters in `output_dir` were trained by another plan, or for another base.
     """
     model, output_dir = Path(model), Path(output_dir)
+    plan = replace(plan, sample_steps=plan.max_train_steps)  # an adapter is saved when it is finished
     made_for(output_dir, steps_batch_and_scenes=[plan.max_train_steps, batch, scenes])
     image_encoder = model / "relation_adapter" / "image_encoder"
     pipe = RelationBoothPipeline.from_pretrained(model).to(plan.device)
@@ -138,10 +140,11 @@ def adapter_table(
 
     for row, local in variants.items():
         folder = output_dir / local.name
-        if not (folder / "model" / "config.json").exists():  # saved at the plan's last step
+        if not (folder / FINISHED).exists():
             train_adapter(
                 model, image_encoder, folder, plan, autocast, local, scenes, batch, cache_dir=output_dir / "encoded"
             )
+            (folder / FINISHED).touch()
         pipe.load_relation_adapter(folder / "model")
         verdicts(folder, row)
         if row == DEFAULT:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from relationbooth_pipeline.pipeline import RelationBoothPipeline
 
+from ...common.made_for import BASE, made_for, weights_digest
 from ..world.proportions import PROPORTIONS
 from ..world.rendering import render
 from ..world.splits import held_out_characters
@@ -30,16 +31,18 @@ def export(root, export_dir, model=None):
             RelationLoRAs are not: they know its own adapter.
     Raises:
         RuntimeError: the folder exceeds 44 MB or a weight leaves float16's range.
+        ValueError: the adapter was trained for another base.
     """
-    export_dir = Path(export_dir)
+    base, trained, export_dir = Path(model or root / "base" / "pipeline"), root / "adapter" / "model", Path(export_dir)
+    if trained.exists():
+        made_for(trained.parent, base=weights_digest(base, BASE))
     if export_dir.exists():
         shutil.rmtree(export_dir)
-    pipeline = StableDiffusionXLPipeline.from_pretrained(model or root / "base" / "pipeline")
+    pipeline = StableDiffusionXLPipeline.from_pretrained(base)
     better_decoder = root / "decoder" / "model"
     if better_decoder.exists():
         pipeline.register_modules(vae=AutoencoderKL.from_pretrained(better_decoder))
     pipeline.to(torch.float16).save_pretrained(export_dir)
-    trained = root / "adapter" / "model"
     if trained.exists():
         shutil.copytree(trained, export_dir / "relation_adapter")
         for path in (export_dir / "relation_adapter").rglob("*.safetensors"):

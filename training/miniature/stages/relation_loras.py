@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_file
 
+from ...common.made_for import PIPELINE, made_for, weights_digest
 from ...train_relation_lora_sdxl import main as train_relation_lora
 from ..world.captions import PREDICATES
 from ..world.poses import RELATIONS
@@ -51,11 +52,18 @@ def training_arguments(model, output_dir, pose, seed=0, triplets=None, **setting
             more of them begin with the fewer.
         triplets: how many; None: `TRIPLETS`.
         settings: options instead of `SETTINGS`.
+    Raises:
+        ValueError: another number of triplets lies there.
     """
     output_dir = Path(output_dir)
     folder = output_dir.parent / f"{output_dir.name}-triplets"
-    if not (folder / "metadata.jsonl").exists():
-        write_triplets(folder, pose, triplets or TRIPLETS, seed)
+    wanted, kept = triplets or TRIPLETS, folder / "metadata.jsonl"
+    if not kept.exists():
+        write_triplets(folder, pose, wanted, seed)
+    if (count := len(kept.read_text(encoding="utf-8").splitlines())) != wanted:
+        raise ValueError(
+            f"`{folder}` must hold {wanted} triplets, got {count}. Give a new output folder, or remove it."
+        )
     options = {
         "pretrained_model_name_or_path": model,
         "train_data_dir": folder,
@@ -74,7 +82,11 @@ def train_one(model, output_dir, pose, seed=0, **settings):
 
     Returns:
         The file.
+    Raises:
+        ValueError: what is in `output_dir` was trained for another model, or with other settings.
     """
+    told = {name: value for name, value in settings.items() if not isinstance(value, Path)}
+    made_for(output_dir, model=weights_digest(model, PIPELINE), training={"pose": pose, "seed": seed, **told})
     file = Path(output_dir) / LORA_WEIGHT_NAME
     if not file.exists():
         train_relation_lora(training_arguments(model, output_dir, pose, seed, **settings))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from ...common.made_for import made_for, weights_digest
 from ...train_local_image_encoder import main as train_local_image_encoder
 from ..world.proportions import PROPORTIONS
 from ..world.scenes import write_scenes
@@ -100,8 +101,11 @@ def distil(tower, output_dir, scenes_dir, scenes=SCENES, mixed_precision=None, *
 
     Args:
         mixed_precision: "bf16" or "no"; None: the faster one. options: of the script.
+    Raises:
+        ValueError: what is finished in `output_dir` was made of another tower.
     """
-    output_dir, scenes_dir = Path(output_dir), Path(scenes_dir)
+    tower, output_dir, scenes_dir = Path(tower), Path(output_dir), Path(scenes_dir)
+    made_for(output_dir, tower=weights_digest(tower.parent, (tower.name,)))
     if (output_dir / "model.safetensors").exists():
         return output_dir
     if len(list(scenes_dir.glob("*.png"))) < scenes:

@@ -190,10 +190,11 @@ class Trainer:
                 shown = {key: f"{float(value):.3f}" for key, value in figures.items()}
                 bar.set_postfix(loss=f"{running:.4f}", **shown, refresh=False)
             bar.update()
-            if self.step % self.plan.checkpointing_steps == 0 or is_last:
-                self.save()
+            # Before the checkpoint: killed in its last call, which writes the result, a run makes that call again.
             if after_interval is not None and (self.step % self.plan.sample_steps == 0 or is_last):
                 self.with_average(lambda: after_interval(self.step))
+            if self.step % self.plan.checkpointing_steps == 0 or is_last:
+                self.save()
         bar.close()
         self.save()
         return self.step >= self.plan.max_train_steps

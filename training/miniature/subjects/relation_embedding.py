@@ -18,6 +18,7 @@ from relationbooth_pipeline.relation_layouts import phrase_places
 
 from ...common.batch_order import BatchOrder, noise_and_timesteps
 from ...common.diffusion import training_scheduler
+from ...common.made_for import PIPELINE, made_for, weights_digest
 from ...common.options import options
 from ...lora.arguments import RelationLoraOptions, load_triplets, parse_arguments
 from ...lora.cache import collate, encode_triplets
@@ -125,15 +126,17 @@ def train_relation_embedding(
         kept.
     """
     output_dir = Path(output_dir)
-    file = output_dir / FILE_NAME
-    if file.exists():
-        return file
     settings = {
         "max_train_steps": max_train_steps,
         "train_batch_size": train_batch_size,
         "learning_rate": learning_rate,
         "views_per_triplet": views_per_triplet,
     }
+    told = {"pose": pose, "seed": seed, **settings}
+    made_for(output_dir, model=weights_digest(model, PIPELINE), training=told)
+    file = output_dir / FILE_NAME
+    if file.exists():
+        return file
     run = options(RelationLoraOptions, parse_arguments(training_arguments(model, output_dir, pose, seed, **settings)))
     triplets = load_triplets(run)
     learned = invert_relation(load_pipeline(run.base, run.adapter, torch.float32), triplets, run)

@@ -16,6 +16,7 @@ from relationbooth_pipeline.triplets.photos import COLUMNS, TABLE
 from .captions import make_caption
 from .identities import Character
 from .poses import ACTIONS, RELATIONS
+from .proportions import PROPORTIONS
 from .rendering import BACKGROUNDS, PROMPT_SIZE, render
 from .splits import held_out_characters, portrait_poses, training_character
 
@@ -36,9 +37,8 @@ def draw_triplet(pose, rng: random.Random, held_out=False, detail="species"):
     target = render(characters, pose, background, rng)
     actions = portrait_poses(avoid=pose)
     others = [name for name in BACKGROUNDS if name != background]
-    prompts = [
-        render([character], rng.choice(actions), rng.choice(others), rng, size=PROMPT_SIZE) for character in characters
-    ]
+    shown = {"size": PROMPT_SIZE, "figure_scale": PROPORTIONS.portrait}
+    prompts = [render([character], rng.choice(actions), rng.choice(others), rng, **shown) for character in characters]
     return target, prompts, make_caption(characters, pose, background, detail)
 
 
