@@ -104,7 +104,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pose", choices=(*RELATIONS, *ACTIONS))
     parser.add_argument("--output_dir", required=True)
-    parser.add_argument("--count", type=int, default=5, help="a RelationLoRA takes 4 to 6")
+    parser.add_argument("--count", type=int, default=5, help="a RelationLoRA takes 4 to 24")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held_out", action="store_true", help="draw characters that no stage has trained on")
     parser.add_argument("--plain", action="store_true", help="pictures alone, for `relationbooth triplets annotate`")
