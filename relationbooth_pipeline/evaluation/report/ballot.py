@@ -3,10 +3,11 @@
 import hashlib
 import html
 import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
+from ...triplets.local_server import LocalHandler, local_server
 from ..cases import Case, CaseFile
 from ..systems import picture_path
 from .page import PHOTO_SIDE, shrunk
@@ -15,6 +16,11 @@ from .votes import VOTES, Vote, add_vote, read_votes
 SIDE = 512  # pixels of a judged picture
 MOST_BYTES = 4096  # of a posted vote
 MOST_LETTERS = 60  # of a voter's name
+# No script at all; the pictures are in the page.
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'"
+)
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Which one?</title><style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 24px auto; padding: 0 16px; color: #202124; }}
 .pair {{ display: flex; gap: 16px; flex-wrap: wrap; }} .pair img {{ width: 512px; max-width: 100%; display: block; }}
@@ -41,10 +47,7 @@ def ballot_server(root: Path, cases: CaseFile, count: int, first: str, second: s
     class Handler(_Handler):
         ballot = Ballot(root, cases, count, first, second)
 
-    try:
-        return ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    except OSError as error:
-        raise ValueError(f"port {port} of 127.0.0.1 cannot be opened ({error}). Choose another `--port`.") from error
+    return local_server(Handler, port)
 
 
 class Ballot:
@@ -117,38 +120,32 @@ class Ballot:
         return hashlib.sha256(json.dumps([voter, case.id, number, what]).encode()).digest()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LocalHandler):
     ballot: Ballot
+    policy, most_bytes = POLICY, MOST_BYTES
 
     def do_GET(self) -> None:
+        if not self.is_ours():
+            return self._page(403, "this page is for 127.0.0.1 alone")
         query = parse_qs(urlparse(self.path).query)
-        self._answer(200, self.ballot.page(query.get("voter", [""])[0][:MOST_LETTERS].strip()))
+        return self._page(200, self.ballot.page(query.get("voter", [""])[0][:MOST_LETTERS].strip()))
 
     def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length", 0))
-        if length > MOST_BYTES:
-            self._answer(413, "too long")
-            return
-        form = {
-            name: values[0] for name, values in parse_qs(self.rfile.read(length).decode("utf-8", "replace")).items()
-        }
+        body = self.posted() if self.is_ours() else None
+        if body is None:
+            return self._page(403, "only this page sends votes, and short ones")
+        form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
         voter = form.get("voter", "")[:MOST_LETTERS].strip()
         try:
             if not voter:
                 raise ValueError("a vote needs a name.")
             self.ballot.vote(voter, form.get("case", ""), int(form.get("number", "-1")), form.get("side", ""))
         except ValueError as error:
-            self._answer(400, html.escape(str(error)))
-            return
-        self._answer(200, self.ballot.page(voter))
+            return self._page(400, html.escape(str(error)))
+        except OSError as error:  # no space left
+            told = html.escape(str(error))
+            return self._page(500, f"the vote was not kept ({told}). Make space, go back, and vote again.")
+        return self._page(200, self.ballot.page(voter))
 
-    def _answer(self, status: int, text: str) -> None:
-        body = text.encode("utf-8")
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments) -> None:
-        """Quiet: names of voters are nobody's business on a terminal."""
+    def _page(self, status: int, text: str) -> None:
+        self.answer(status, "text/html; charset=utf-8", text.encode("utf-8"))

@@ -1,16 +1,14 @@
 """Votes of people who compared two systems blind: a JSON lines file, and what it says with an interval over cases."""
 
 import json
-import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ...relation_files import whole_file
+from ...triplets.line_files import add_line, split_torn
 from ..statistics import mean_interval
 
 VOTES = "votes.jsonl"
 CHOICES = ("first", "second", "tie")
-_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -67,37 +65,33 @@ def read_votes(path: Path) -> Votes:
     """Votes of a file; none when it is not there. A torn last line is left out, and told.
 
     Raises:
-        ValueError: a line in the middle that is no vote.
+        ValueError: a whole line that is no vote.
     """
     if not path.is_file():
         return Votes([])
-    latest, notes = {}, []
-    texts = [text for text in path.read_text(encoding="utf-8-sig").split("\n") if text.strip()]
+    latest, (whole, torn) = {}, split_torn(path)
+    notes = [f"the last line of `{path.name}` was torn off and is left out."] if torn.strip() else []
+    texts = [text for text in whole.decode("utf-8-sig").split("\n") if text.strip()]
     for number, text in enumerate(texts, start=1):
         try:
             vote = Vote(**json.loads(text))
             if vote.choice not in CHOICES:
                 raise ValueError(f"`choice` must be one of {', '.join(CHOICES)}, got {vote.choice!r}")
         except (ValueError, TypeError) as error:
-            if number < len(texts):
-                raise ValueError(f"`{path}`: line {number} is no vote ({error}). Correct or remove it.") from error
-            notes.append(f"the last line of `{path.name}` was torn off and is left out.")
-            continue
+            raise ValueError(f"`{path}`: line {number} is no vote ({error}). Correct or remove it.") from error
         latest[vote.voter, vote.case, vote.number, frozenset((vote.first, vote.second))] = vote
     return Votes(list(latest.values()), notes)
 
 
 def add_vote(path: Path, vote: Vote) -> None:
-    """Add a line; the file is replaced whole, so a crash loses at most this vote.
+    """Add a line, which is on the disk when this returns; several servers may vote into one file.
 
     Raises:
-        ValueError: no such choice.
+        ValueError: no such choice. OSError: the disk is full; the file is as it was.
     """
     if vote.choice not in CHOICES:
         raise ValueError(f"`choice` must be one of {', '.join(CHOICES)}, got {vote.choice!r}.")
-    with _LOCK:
-        before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        if before and not before.endswith("\n"):
-            before = before[: before.rfind("\n") + 1]  # a torn line of someone who appended
-        with whole_file(path) as temporary:
-            temporary.write_text(before + json.dumps(asdict(vote), ensure_ascii=False) + "\n", encoding="utf-8")
+    from filelock import FileLock  # huggingface_hub brings it
+
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        add_line(path, asdict(vote))

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.parse
@@ -96,6 +97,59 @@ def test_a_torn_vote_is_left_out_and_told_and_a_wrong_one_refused(tmp_path):
     path.write_text('{"voter": "x"}\n' + path.read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(ValueError, match="line 1 is no vote"):
         read_votes(path)
+
+
+def test_a_last_vote_without_its_end_of_line_is_a_vote(tmp_path):
+    """As editors leave it; the next vote neither joins nor removes it."""
+    path = tmp_path / "votes.jsonl"
+    add_vote(path, vote("first", voter="ann"))
+    path.write_text(path.read_text(encoding="utf-8").rstrip("\n"), encoding="utf-8")
+    assert [v.voter for v in read_votes(path).votes] == ["ann"] and not read_votes(path).notes
+    add_vote(path, vote("second", voter="bob"))
+    assert [v.voter for v in read_votes(path).votes] == ["ann", "bob"]
+
+
+def test_votes_of_several_servers_are_all_kept(tmp_path):
+    path = tmp_path / "votes.jsonl"
+    code = (
+        "import sys; from pathlib import Path; from relationbooth_pipeline.evaluation.report import Vote, add_vote\n"
+        "for n in range(40): add_vote(Path(sys.argv[1]), Vote(sys.argv[2], f'pair-{n}', 0, 'mine', 'collage', 'tie'))"
+    )
+    servers = [subprocess.Popen([sys.executable, "-c", code, path, voter]) for voter in ("ann", "bob")]
+    assert [server.wait(120) for server in servers] == [0, 0]
+    assert len(read_votes(path).votes) == 80
+
+
+@pytest.fixture
+def serving(run):
+    """Address of a ballot."""
+    server = ballot(run.root, "mine", "collage", None, 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("headers", [
+    {"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Content-Length": "-1"},
+    {"Content-Length": "much"}, {"Content-Length": "5000"},
+])  # fmt: skip
+def test_other_sites_neither_vote_nor_read(serving, run, headers):
+    form = {"voter": "evil", "case": run.cases.cases[0].id, "number": 0, "side": "left"}
+    request = urllib.request.Request(serving, urllib.parse.urlencode(form).encode(), headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=20)
+    assert refused.value.code == 403 and not (run.root / "votes.jsonl").exists()
+    if "Host" in headers:
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(urllib.request.Request(serving, headers=headers))
+
+
+def test_the_ballot_loads_nothing_from_elsewhere(serving):
+    answer = urllib.request.urlopen(serving)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "script" not in policy
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_sides_are_mixed_and_stay(run):
