@@ -87,7 +87,9 @@ class Run:
             raise ValueError(f"the folder `{self.root}` holds something, but no run. Choose a new or empty folder.")
         bench = self.options.bench if self.options.bench == "miniature" else str(Path(self.options.bench).absolute())
         systems = [*found.get("systems", []), *(name for name in names if name not in found.get("systems", []))]
-        document = {**mine, "bench": bench, "limit": self.options.limit, "systems": systems}
+        limits = (self.options.limit, found.get("limit", self.options.limit))
+        limit = None if None in limits else max(limits)  # a later, shorter run leaves a report of all that was drawn
+        document = {**mine, "bench": bench, "limit": limit, "systems": systems}
         if document != found:
             write_json(document, path)
 

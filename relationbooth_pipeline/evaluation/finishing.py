@@ -85,10 +85,10 @@ def report_of(root: Path, bench: str | None, against: str | None, published: boo
         ValueError: no run is there, its cases are not the given ones, or pictures are not scored yet.
     """
     cases, document = _cases_of(root, bench)
-    names = [name for name in document.get("systems", []) if (root / SCORES / name).is_dir()]
-    scored = {case for name in names for case in (f.stem for f in (root / SCORES / name).glob("*.json"))}
-    limit = document.get("limit")
-    return _report(root, cases.limited(limit), names, document["pictures"], against, published, partial or not scored)
+    names = document.get("systems", [])  # one that was drawn and not scored is told, too
+    scored = [name for name in names if any((root / SCORES / name).glob("*.json"))]
+    names = scored if partial or not scored else names
+    return _report(root, cases.limited(document.get("limit")), names, document["pictures"], against, published, partial)
 
 
 def _cases_of(root: Path, bench: str | None) -> tuple[CaseFile, dict]:

@@ -134,11 +134,12 @@ def markdown(tables: Sequence[Table], published: bool = False) -> str:
     for table in tables:
         names = [column.name for column in table.columns]
         text += [f"### {table.title}", "", "| system | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-        for kind in (table.rows, table.differences):
-            text += [
-                f"| {row} | " + " | ".join(_cell(found[c.name], c.digits) for c in table.columns) + " |"
-                for row, found in kind.items()
-            ]
+        rows = [*table.rows.items(), *table.differences.items()]
+        most = {name: max((found[name].cases for _, found in rows if found[name]), default=0) for name in names}
+        text += [
+            f"| {row} | " + " | ".join(_cell(found[c.name], c.digits, most[c.name]) for c in table.columns) + " |"
+            for row, found in rows
+        ]
         text += ["", *(f"{note}" for note in table.notes), ""]
     if published:
         for title, (columns, rows) in PUBLISHED.items():
@@ -155,10 +156,12 @@ def markdown(tables: Sequence[Table], published: bool = False) -> str:
             cells = (c.name, c.meaning + better, c.checkpoint, c.preprocessing, c.scale, c.pairing)
             text.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     text += ["", "Means over cases [95 % bootstrap interval over cases]; differences are paired by case."]
+    text += ["(n = …): of fewer cases than another row of the column; the others have no such figure."]
     return "\n".join(text) + "\n"
 
 
-def _cell(interval: Interval | None, digits: int) -> str:
+def _cell(interval: Interval | None, digits: int, most: int) -> str:
+    """A figure, and of how many cases where another row of its column has more: a mean of survivors is told as one."""
     if interval is None:
         return "–"
-    return interval.text(digits)
+    return interval.text(digits) + (f" (n = {interval.cases})" if interval.cases < most else "")

@@ -203,6 +203,19 @@ def test_the_report_again_needs_all_scores_or_partial(whole, bench, models, tmp_
         report_of(whole[0].root, None, "nobody", False, False)
 
 
+def test_a_report_tells_of_systems_that_were_drawn_and_not_scored_and_of_all_cases(bench, models, tmp_path):
+    finished(run_options(bench.folder, tmp_path / "run", models, limit=3))
+    for limit, noted in ((1, 3), (4, 4), (None, None), (2, None)):  # a later, shorter run leaves the report whole
+        Run(run_options(bench.folder, tmp_path / "run", models, limit=limit))
+        assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["limit"] == noted
+    document = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    text = json.dumps({**document, "limit": 3, "systems": [*document["systems"], "drawn"]})
+    (tmp_path / "run" / "run.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"3 of 12 system-case pairs are not scored yet \(first: drawn/"):
+        report_of(tmp_path / "run", None, None, False, False)
+    assert "| drawn |" not in report_of(tmp_path / "run", None, None, False, True)[0]
+
+
 def test_runs_are_compared_by_case(whole, bench, models, tmp_path):
     run, _ = whole
     finish(run, False)

@@ -109,6 +109,19 @@ def test_an_interval_s_ends_have_as_many_digits_as_its_mean():
     assert [Column("c", "", scale=s).digits for s in ("100·cos (x)", "2.5·max(cos, 0)", "P(broken)")] == [1, 3, 2]
 
 
+def test_a_mean_of_fewer_cases_than_another_row_s_says_so():
+    """A margin is of the cases in which both objects were found: the worst system's is of those that it survived."""
+    found = scores()
+    found.values["sdxl"]["pair-0"]["DINO"] = [Value(None, "lost")]
+    text = markdown([build_table(found, CASES, resamples=200)])
+    ours, theirs, minus = (
+        next(line for line in text.splitlines() if line.startswith(f"| {row} |")).split("|")[2]
+        for row in ("ours", "sdxl", "sdxl − ours")
+    )
+    assert "(n = 1)" in theirs and "(n = 1)" in minus and "(n" not in ours
+    assert "(n = …): of fewer cases than another row of the column" in text
+
+
 def test_markdown_tells_what_every_figure_means_and_marks_published_ones():
     text = markdown([build_table(scores(), CASES, resamples=200)], published=True)
     assert "| DINO | Likeness. | vit | 224 | 100 | all |" in text
