@@ -4,8 +4,9 @@
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from os import PathLike
 from typing import Any
 
@@ -196,6 +197,7 @@ class RelationBoothPipeline(
         """
         given = dict(locals())
         arguments = {name: given[name] for name in _SDXL_ARGUMENTS} | kwargs
+        self._refuse_unknown(kwargs, given)
         inputs = ImagePromptInputs(**{field.name: given[field.name] for field in fields(ImagePromptInputs)})
         if image_prompts is None:
             inputs.check_empty()
@@ -211,6 +213,14 @@ class RelationBoothPipeline(
             return super().__call__(**arguments)
         finally:
             self._cross_attention_kwargs = None  # megabytes of K and V would stay with the pipeline otherwise
+
+    @staticmethod
+    def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
+        """Raise a ValueError for an argument that nobody reads: SDXL's pipelines take any name, and draw without it."""
+        for name in set(names) - {"callback", "callback_steps"}:  # deprecated, and read all the same
+            near = get_close_matches(name, known, 1)
+            hint = f"Did you mean `{near[0]}`?" if near else "Leave it out."
+            raise ValueError(f"there is no argument `{name}`. {hint}")
 
     def _check_sdxl_arguments(self, arguments: dict) -> None:
         """SDXL's own checks, before the encoders run rather than after."""

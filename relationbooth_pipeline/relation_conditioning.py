@@ -33,7 +33,7 @@ class RelationConditioningMixin(RelationEncodingMixin):
     `prepare_regions`; `image_prompt_kwargs`, which goes through all of them; and `draw_through`, which gives the result
     to another pipeline.
 
-    Expects the components and methods of `RelationBoothPipeline`: adapter, UNet, `check_adapter`, `heaviest_relation`.
+    Expects of `RelationBoothPipeline`: adapter, UNet, `check_adapter`, `heaviest_relation`, `_refuse_unknown`.
     """
 
     def draw_through(
@@ -76,6 +76,8 @@ class RelationConditioningMixin(RelationEncodingMixin):
             calls=(lambda: other.num_timesteps) if hasattr(type(other), "num_timesteps") else None,
         )
         inputs = ImagePromptInputs(**own)
+        if is_known(other):  # another may read names that its signature does not tell
+            self._refuse_unknown(arguments.get("kwargs", {}), {**arguments, **vars(inputs)})
         if drawing.calls is None:
             inputs.check_uncounted(type(other).__name__)
         with self.scaled_loras((arguments["cross_attention_kwargs"] or {}).get("scale")):
@@ -156,8 +158,7 @@ class RelationConditioningMixin(RelationEncodingMixin):
 
     def layout(self, count: int) -> list[list[float]]:
         """Boxes for `count` objects when none are given: the heaviest RelationLoRA's prior, else side by side."""
-        relation = self.heaviest_relation()
-        prior = relation.layout_prior if relation else None
+        prior = getattr(self.heaviest_relation(), "layout_prior", None)
         if prior and len(prior) == count:
             return [list(box) for box in prior]
         if prior:

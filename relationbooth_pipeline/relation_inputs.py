@@ -86,13 +86,17 @@ class ImagePromptInputs:
             )
 
     def check_numbers(self, prompt: str | list[str] | None) -> None:
-        """Raise a ValueError for a number out of its range, or for automatic layout without a text `prompt`."""
+        """Raise a ValueError for a number out of range or that nobody reads, or for automatic layout without text."""
+        for name in ("image_prompt_start", "image_prompt_end", "mask_threshold"):
+            numbers(name, [getattr(self, name)])
         if not 0 <= self.image_prompt_start < self.image_prompt_end <= 1:
-            raise ValueError(
-                "`image_prompt_start` and `image_prompt_end` must be shares of the steps, 0 ≤ start < end ≤ 1, got "
-                f"{self.image_prompt_start} and {self.image_prompt_end}."
-            )
+            rule = "must be shares of the steps, 0 ≤ start < end ≤ 1"
+            got = f"{self.image_prompt_start} and {self.image_prompt_end}"
+            raise ValueError(f"`image_prompt_start` and `image_prompt_end` {rule}, got {got}.")
         if not self.automatic_layout:
+            for name in ("mask_threshold", "layout_start_step"):
+                if getattr(self, name) != getattr(type(self), name):
+                    raise ValueError(f"`{name}` is of automatic layout. Give `automatic_layout=True`, or leave it out.")
             return
         if prompt is None:
             raise ValueError("automatic layout finds phrases in `prompt`: pass the text, not `prompt_embeds`.")
@@ -192,10 +196,8 @@ def per_sample(name: str, values: Any, batch_size: int, nested: bool) -> list:
     """One entry per prompt: `values` itself when nested, else the single entry of the single prompt."""
     if not nested:
         if batch_size != 1:
-            raise ValueError(
-                f"`{name}` must hold one list per prompt when there are several prompts, got a flat list for "
-                f"{batch_size} prompts. Nest it: [[…], […]]."
-            )
+            rule = f"`{name}` must hold one list per prompt when there are several prompts"
+            raise ValueError(f"{rule}, got a flat list for {batch_size} prompts. Nest it: [[…], […]].")
         return [values]
     if len(values) != batch_size:
         raise ValueError(f"`{name}` must hold one list per prompt: got {len(values)} lists for {batch_size} prompts.")
@@ -205,10 +207,8 @@ def per_sample(name: str, values: Any, batch_size: int, nested: bool) -> list:
 def check_counts(name: str, samples: Sequence[Sequence], counts: Sequence[int]) -> None:
     for i, (sample, count) in enumerate(zip(samples, counts)):
         if len(sample) != count:
-            raise ValueError(
-                f"`{name}` must have one entry per image prompt: prompt {i} has {count} image prompts and "
-                f"{len(sample)} {name}."
-            )
+            told = f"prompt {i} has {count} image prompts and {len(sample)} {name}"
+            raise ValueError(f"`{name}` must have one entry per image prompt: {told}.")
 
 
 def depth(values: Any) -> int:

@@ -1,5 +1,6 @@
 """Load, save, scale and unload the adapter: everything is read and checked before anything of the pipeline changes."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from .relation_image_encoder import (
     encoder_source,
     find_adapter_folder,
     is_adapter_folder,
-)
+)  # fmt: skip
 from .relation_inputs import own_scale
 
 DEFAULT_SCALE = 0.6  # γ at inference and in RelationLoRA training (RelationBooth, 4.1)
@@ -187,10 +188,10 @@ class RelationAdapterLoaderMixin:
         if self.relation_adapter is not None:
             self.enable_parallel_attention()
 
-    def enable_group_offload(self, onload_device: torch.device, **options) -> None:
+    def enable_group_offload(self, *given: Any, **options: Any) -> None:
         """As in diffusers; an adapter that is loaded later gets the same hooks."""
-        super().enable_group_offload(onload_device, **options)
-        self._group_offload = {"onload_device": onload_device, **options}
+        super().enable_group_offload(*given, **options)
+        self._group_offload = inspect.signature(super().enable_group_offload).bind(*given, **options).arguments
 
     def enable_parallel_attention(self) -> None:
         """Install our attention processors again, after something else replaced them."""
@@ -221,9 +222,7 @@ class RelationAdapterLoaderMixin:
     def _register_relation_components(self, components: dict) -> None:
         # Offloading hooks are set per component, so they are taken off and put on again around the change.
         model_offload, sequential_offload, group_offload = self._optionally_disable_offloading(self)
-        for name, component in components.items():
-            if component is None:
-                continue
+        for name, component in ((n, c) for n, c in components.items() if c is not None):
             if component.dtype != self.unet.dtype:
                 component.to(self.unet.dtype)
             if group_offload:

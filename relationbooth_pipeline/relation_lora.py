@@ -80,7 +80,8 @@ class RelationLoraMixin(StableDiffusionXLLoraLoaderMixin):
             (part, _names(part), [(layer, layer.active_adapters) for layer in _layers(part)])
             for part in self._lora_parts()
         ]
-        offloaded = bool(getattr(self, "_all_hooks", None))
+        hooks = [getattr(part, "_hf_hook", None) for part in self.components.values()]
+        kinds = {type(getattr(hook, "hooks", [hook])[0]).__name__ for hook in hooks}  # accelerate is not asked for
         try:
             super().load_lora_weights(source, adapter_name=adapter_name, **kwargs)
         except Exception:  # diffusers, PEFT and safetensors raise a dozen kinds; raised again below
@@ -88,8 +89,10 @@ class RelationLoraMixin(StableDiffusionXLLoraLoaderMixin):
                 _remove_all_but(part, names)
                 for layer, active_names in active:
                     layer.set_adapter(active_names)
-            if offloaded:  # diffusers takes the hooks off while it loads
+            if "CpuOffload" in kinds:  # diffusers takes the hooks off while it loads
                 self.enable_model_cpu_offload(device=self._offload_device)
+            elif "AlignDevicesHook" in kinds:
+                self.enable_sequential_cpu_offload(device=self._offload_device)
             raise
         known = {name for _, names, _ in before for name in names}
         for name in self._lora_names() - known or {adapter_name}:

@@ -166,12 +166,23 @@ def test_a_refused_file_leaves_nothing_behind(name, first, tmp_path):
     assert pipe.relation_metadata["bad"] == HUG
 
 
-def test_a_refused_file_leaves_offloading_on(tmp_path):
+@pytest.mark.parametrize("kind", ("model", "sequential"))
+def test_a_refused_file_leaves_offloading_on(tmp_path, kind, monkeypatch):
     pytest.importorskip("accelerate")
     pipe = tiny_pipeline()
-    pipe.enable_model_cpu_offload(device="cpu")
+    # Sequential offloading is put on again for the accelerator that it was put on for; here that is the CPU.
+    sequential = type(pipe).enable_sequential_cpu_offload
+    monkeypatch.setattr(type(pipe), "enable_sequential_cpu_offload", lambda p, **named: sequential(p, device="cpu"))
+    getattr(pipe, f"enable_{kind}_cpu_offload")(device="cpu")
+
+    def hooked():
+        parts = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+        return {name: sum(hasattr(layer, "_hf_hook") for layer in part.modules()) for name, part in parts.items()}
+
+    before = hooked()
     text_encoder_that_does_not_fit(make_lora(tmp_path))
     with pytest.raises(Exception, match="."):
         pipe.load_lora_weights(tmp_path)
-    assert hasattr(pipe.unet, "_hf_hook") and hasattr(pipe.text_encoder, "_hf_hook")
-    assert torch.equal(generate(pipe, **TWO), generate(tiny_pipeline(), **TWO))
+    assert hooked() == before and all(before.values())
+    if kind == "model":  # accelerate cannot put single weights back on a CPU
+        assert torch.equal(generate(pipe, **TWO), generate(tiny_pipeline(), **TWO))

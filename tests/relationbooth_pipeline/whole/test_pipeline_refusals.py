@@ -63,6 +63,18 @@ CASES = {
     "IP-Adapter too": ({**TWO, "ip_adapter_image": photo()}, "cannot act together"),
     "phrase not in the prompt": ({**TWO, "automatic_layout": True, "prompt": "a dog"}, "'cat' is not among the first"),
     "threshold": ({**TWO, "automatic_layout": True, "mask_threshold": 2}, "`mask_threshold` must be in \\[0, 1\\]"),
+    "threshold alone": ({**TWO, "mask_threshold": 0.6}, "is of automatic layout. Give `automatic_layout=True`"),
+    "start step alone": ({**TWO, "layout_start_step": 4}, "`layout_start_step` is of automatic layout"),
+    "text as threshold": (
+        {**TWO, "automatic_layout": True, "mask_threshold": "x"},
+        "`mask_threshold` must hold numbers",
+    ),
+    "text as start": ({**TWO, "image_prompt_start": "a"}, "`image_prompt_start` must hold numbers, got \\['a'"),
+    "no end": ({**TWO, "image_prompt_end": None}, "`image_prompt_end` must hold numbers"),
+    "a name misspelt": ({"image_prompt": [photo()]}, "no argument `image_prompt`. Did you mean `image_prompts`"),
+    "box for boxes": ({**TWO, "box": [BOX] * 2}, "there is no argument `box`. Did you mean `boxes`"),
+    "a name of SDXL's misspelt": ({"guidance_scales": 9.0}, "Did you mean `guidance_scale`"),
+    "a name of nobody's": ({"xyzzy": 1}, "there is no argument `xyzzy`. Leave it out"),
     "start step": ({**TWO, "automatic_layout": True, "layout_start_step": 0}, "must be an integer ≥ 1"),
 }
 

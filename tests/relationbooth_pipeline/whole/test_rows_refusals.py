@@ -50,6 +50,17 @@ def test_another_batch_or_size_is_refused(pipe, changes, call, message):
         generate(stock(pipe), cross_attention_kwargs=prepared(pipe, **changes), **call)
 
 
+def test_a_name_that_the_other_pipeline_would_swallow_is_refused(pipe):
+    other = stock(pipe)
+    for name, meant in (
+        ("box", "boxes"),
+        ("image_prompts_scale", "image_prompt_scale"),
+        ("guidanc_scale", "guidance_scale"),
+    ):
+        with pytest.raises(ValueError, match=f"there is no argument `{name}`. Did you mean `{meant}`"):
+            pipe.draw_through(other, PROMPT, **TWO, **{name: 1})
+
+
 def test_another_unet_is_refused(pipe):
     own = stock(tiny_pipeline(adapter=False))
     for other in (own, tiny_pipeline()):
