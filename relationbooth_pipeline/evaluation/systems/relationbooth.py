@@ -1,6 +1,5 @@
 """Our systems: adapter and RelationLoRA, adapter alone, image prompts that start late, and plain SDXL."""
 
-import hashlib
 import json
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ...digests import file_digest
 from ...relation_files import LORA_WEIGHT_NAME
 from ...relation_regions import read_relation_metadata
 from ..cases import Case, CaseFile, case_predicate
@@ -71,7 +71,7 @@ def _weighed(file: Path, weight: float | None) -> tuple[str, float]:
 
 
 def lora_digest(file: str) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    return file_digest(file)[:16]
 
 
 class RelationBooth(System):
