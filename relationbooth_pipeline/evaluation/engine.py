@@ -87,7 +87,8 @@ class Run:
             raise ValueError(f"the folder `{self.root}` holds something, but no run. Choose a new or empty folder.")
         bench = self.options.bench if self.options.bench == "miniature" else str(Path(self.options.bench).absolute())
         systems = [*found.get("systems", []), *(name for name in names if name not in found.get("systems", []))]
-        document = {**mine, "bench": bench, "limit": self.options.limit, "systems": systems}
+        notes = {**found.get("notes", {}), **{system.name: system.note for system in self.systems if system.note}}
+        document = {**mine, "bench": bench, "limit": self.options.limit, "systems": systems, "notes": notes}
         if document != found:
             write_json(document, path)
 
