@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import relationbooth_pipeline.miniature
-from hub_cards.space import build_space
+from hub_cards.space import build_space, is_space
 from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.exchange.kohya import kohya_name, write_kohya
 from relationbooth_pipeline.relation_files import LORA_WEIGHT_NAME, whole_folder
@@ -137,7 +137,10 @@ def main(arguments: list[str] | None = None) -> int:
                 own = {"card": "relationbooth-miniature", "relation_loras": loras}
             export(load(given.pipeline, given.adapter, getattr(torch, given.dtype)), given.folder, **own)
         elif given.command == "space":
-            build_space(given.folder)
+            if given.repository is not None and is_space(given.folder):  # an upload that failed is taken up again
+                print(f"`{given.folder}` holds a Space already: that one is pushed. Remove it to build another.")
+            else:
+                build_space(given.folder)
             if given.repository is not None:
                 push(given.folder, given.repository, given.private, "space")
         else:

@@ -29,6 +29,11 @@ def build_space(folder: Path) -> None:
         (fresh / "requirements.txt").write_text(requirements(), encoding="utf-8")
 
 
+def is_space(folder: Path) -> bool:
+    """Whether the folder is one that `build_space` wrote."""
+    return all((Path(folder) / name).exists() for name in ("README.md", "app.py", "requirements.txt", PACKAGE.name))
+
+
 def requirements() -> str:
     """The package's own dependencies; gradio comes with the Space's `sdk_version`, torch without CUDA."""
     text = PROJECT.read_text(encoding="utf-8")

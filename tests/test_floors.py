@@ -29,18 +29,19 @@ FLOORS = {
 CORE = ""
 BELOW = {
     "relationbooth_pipeline": (),
+    "relationbooth_pipeline/digests": (CORE,),
     "relationbooth_pipeline/miniature": (),
     "relationbooth_pipeline/parallel": (),
-    "relationbooth_pipeline/vision": (CORE, "miniature"),
+    "relationbooth_pipeline/vision": (CORE, "digests", "miniature"),
     "relationbooth_pipeline/triplets": (CORE,),
     "relationbooth_pipeline/sheets": (CORE, "triplets"),
-    "relationbooth_pipeline/generation": (CORE, "miniature", "sheets"),
+    "relationbooth_pipeline/generation": (CORE, "digests", "miniature", "sheets"),
     "relationbooth_pipeline/exchange": (CORE,),
     "relationbooth_pipeline/app": (CORE, "miniature", "sheets", "generation"),
 }
 # The data engine: who draws, who looks, and the stages that ask them.
-BELOW["relationbooth_pipeline/triplets/generators"] = (CORE, "miniature", "sheets", "generation", "triplets")
-BELOW["relationbooth_pipeline/triplets/annotators"] = (CORE, "miniature", "vision", "triplets")
+BELOW["relationbooth_pipeline/triplets/generators"] = (CORE, "digests", "miniature", "sheets", "generation", "triplets")
+BELOW["relationbooth_pipeline/triplets/annotators"] = (CORE, "digests", "miniature", "vision", "triplets")
 ENGINE = ("triplets/generators", "triplets/annotators")
 BELOW["relationbooth_pipeline/triplets/engine"] = (
     CORE, "miniature", "parallel", "vision", "triplets", "sheets", "generation", *ENGINE,
@@ -51,7 +52,7 @@ BELOW["relationbooth_pipeline/triplets/annotation"] = (
 BELOW["relationbooth_pipeline/triplets/review"] = (CORE, "triplets", "triplets/engine", "triplets/annotation")
 # The evaluation's rooms, in the order of its data: each knows those of the one before.
 EVALUATION = ("cases", "benches", "systems", "metrics", "statistics", "report")
-_lower = (CORE, "miniature", "parallel", "vision", "triplets", "sheets", "generation")
+_lower = (CORE, "digests", "miniature", "parallel", "vision", "triplets", "sheets", "generation")
 for number, name in enumerate(EVALUATION):
     above = tuple(f"evaluation/{other}" for other in EVALUATION[:number])
     BELOW[f"relationbooth_pipeline/evaluation/{name}"] = (*_lower, *above)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .errors import clean_errors
 from .terminal import hide_bars
+from .triplets.cluster import Gpus, RayAddress
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Output = Annotated[Path, typer.Argument(help="Folder of a run.")]
@@ -104,16 +105,15 @@ def run(
     shard: Annotated[str | None, typer.Option(help="i/n, i from 0: only this part; report afterwards.")] = None,
     engine: Annotated[str, typer.Option(help="local (also under torchrun) or ray.")] = "local",
     workers: Annotated[int, typer.Option(help="Of Ray.")] = 2,
-    ray_address: Annotated[str | None, typer.Option(help="Of a Ray cluster. Default: this machine.")] = None,
+    ray_address: RayAddress = None,
+    gpus: Gpus = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="As in generate.")] = "auto",
     cases_a_call: Annotated[
         int | None, typer.Option(help="Drawn together in one call of a pipeline. Default: 8 in the miniature, else 1.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Pictures a pass of metrics; 1 repeats to the last digit.")] = 1,
-    dry_run: Annotated[
-        bool, typer.Option(help="Only tell how many pictures are left, and how long they take.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only tell how many pictures are left, and for how long.")] = False,
 ) -> None:
     """Draw every case with every system, score the pictures, and write report.html, report.md and results.jsonl."""
     from ..evaluation.engine import Run, RunOptions
@@ -121,8 +121,6 @@ def run(
     from ..evaluation.metrics import MetricOptions
     from ..evaluation.systems import DEFAULT_SYSTEMS, SystemOptions
     from ..generation.settings import GenerationSettings
-    from ..generation.sources import resolved_device
-    from ..parallel import local_device
 
     defaults = default_models(bench, model, clip, dino)
     generation = GenerationSettings(
@@ -139,7 +137,7 @@ def run(
         steps=steps,
         guidance_scale=guidance_scale,
         image_prompt_scale=image_prompt_scale,
-        device=local_device(device),
+        device=device,
         dtype=dtype,
     )
     generation.checked()
@@ -166,7 +164,7 @@ def run(
             judge_model=judge_model,
             protocol=protocol,
             predicate_rule=predicate,
-            device=resolved_device(generation.device),
+            device=device,
             batch_size=batch_size,
         ),
         pictures=pictures,
@@ -176,6 +174,7 @@ def run(
         engine=engine,
         workers=workers,
         ray_address=ray_address,
+        gpus=gpus,
     )
     opened = Run(options)
     if dry_run:

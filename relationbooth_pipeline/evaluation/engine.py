@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..parallel import Share, run_here, run_on_ray, wait_for_all
+from ..generation.sources import resolved_device
+from ..parallel import Share, check_engine, local_device, run_here, run_on_ray, wait_for_all
 from .benches import open_cases
 from .cases import Case
 from .metrics import MetricOptions, plan_metrics, score_case
@@ -26,7 +27,7 @@ class RunOptions:
         bench: "miniature", or a case file. output: folder of the run. systems: texts, see `build_systems`.
         pictures: of each case. limit: number of cases, spread over the bench; None: all.
         against: system that the report compares the others with; None: the first.
-        shard: "i/n". engine: "local" or "ray". workers, ray_address, gpus: of Ray.
+        shard: "i/n". engine: "local" or "ray". workers, ray_address: of Ray. gpus: of each of its workers.
     """
 
     bench: str
@@ -43,6 +44,16 @@ class RunOptions:
     ray_address: str | None = None
     gpus: float = 0
 
+    def here(self) -> "RunOptions":
+        """The same with this process's device where "auto" stands: a worker elsewhere has its own."""
+        generation, metrics = self.system_options.generation, self.metric_options
+        generation = replace(generation, device=local_device(generation.device))
+        return replace(
+            self,
+            system_options=replace(self.system_options, generation=generation),
+            metric_options=replace(metrics, device=resolved_device(local_device(metrics.device))),
+        )
+
 
 class Run:
     """A checked run: nothing heavy has loaded yet.
@@ -54,8 +65,8 @@ class Run:
     def __init__(self, options: RunOptions):
         if options.pictures < 1:
             raise ValueError(f"`pictures` must be at least 1, got {options.pictures}.")
-        if options.engine not in ("local", "ray"):
-            raise ValueError(f"`engine` must be local or ray, got {options.engine!r}.")
+        check_engine(options.engine, options.shard)
+        self._asked, options = options, options.here()
         self.options, self.root = options, Path(options.output)
         self.share = Share.of(options.shard)
         whole = open_cases(options.bench)
@@ -89,7 +100,8 @@ class Run:
         systems = [*found.get("systems", []), *(name for name in names if name not in found.get("systems", []))]
         limits = (self.options.limit, found.get("limit", self.options.limit))
         limit = None if None in limits else max(limits)  # a later, shorter run leaves a report of all that was drawn
-        document = {**mine, "bench": bench, "limit": limit, "systems": systems}
+        notes = {**found.get("notes", {}), **{system.name: system.note for system in self.systems if system.note}}
+        document = {**mine, "bench": bench, "limit": limit, "systems": systems, "notes": notes}
         if document != found:
             write_json(document, path)
 
@@ -147,7 +159,7 @@ class Run:
         """Do a stage, "draw" or "score", in this process's share or on Ray; yields each finished item."""
         items = self.items()
         if self.options.engine == "ray":
-            make = _RayWorker(self.options, stage)
+            make = _RayWorker(self._asked, stage)
             done = run_on_ray(items, make, self.options.workers, self.options.ray_address, self.options.gpus)
         else:
             done = run_here(items, getattr(self, stage), self.share)
@@ -165,7 +177,7 @@ class Run:
 
 
 class _RayWorker:
-    """Makes a worker on an actor: the run is opened there anew, from the same options."""
+    """Makes a worker on an actor: the run is opened there anew, from the options as they were asked for."""
 
     def __init__(self, options: RunOptions, stage: str):
         self.options, self.stage = options, stage

@@ -62,7 +62,8 @@ def estimate(run: Run) -> list[str]:
         known = known and (seconds is not None or not count)
         hours += count * (seconds or 0.0) / 3600
         speed = "no picture drawn yet" if seconds is None else f"{seconds:.2f} s a picture"
-        lines.append(f"{system.name}: {count} pictures left ({speed})")
+        note = f"; {system.note}" if system.note else ""
+        lines.append(f"{system.name}: {count} pictures left ({speed}){note}")
     if known:
         lines.append(f"about {hours:.2f} hours for one process")
     else:
@@ -112,6 +113,8 @@ def _report(
         raise ValueError(f"`{root}` holds no scores yet. Run `relationbooth evaluate run` first.")
     check_against(against, names)
     scores = read_scores(root, cases, names, count, partial)
+    notes = json.loads((root / RUN).read_text(encoding="utf-8")).get("notes", {})  # runs of before have none
+    scores.notes += [f"{name}: {notes[name]}." for name in names if name in notes]
     if any("miniature" in column.checkpoint for column in scores.columns):
         scores.notes.append(MINIATURE_NOTE)
     benches = ", ".join(dict.fromkeys(case.bench for case in cases.cases))

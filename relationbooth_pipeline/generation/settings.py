@@ -1,6 +1,5 @@
 """What a picture was asked for, checked before any model loads; and what its PNG keeps of that."""
 
-import hashlib
 import random
 import re
 from dataclasses import asdict, dataclass, field
@@ -9,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..digests import sha256
 from ..relation_images import open_image
 from .checks import (
     LIMITS,
@@ -27,6 +27,7 @@ from .masks import DATA_URL, open_mask
 SDXL_DEFAULTS = {"steps": 30, "guidance_scale": 5.0, "guidance_rescale": 0.0, "image_prompt_scale": 0.6}
 # Its noise schedule ends at zero signal, where rescaled guidance keeps colours from burning out; γ of its own training.
 MINIATURE_DEFAULTS = {"steps": 25, "guidance_scale": 3.0, "guidance_rescale": 0.5, "image_prompt_scale": 1.0}
+SOURCES = ("model", "adapter", "image_encoder", "local_image_encoder")  # settings that name models
 # A weight holds neither a slash nor a colon: C:\hug.safetensors is a path.
 _WEIGHTED = re.compile(r"(.+):([^:/\\]*)")
 
@@ -172,7 +173,7 @@ class GenerationSettings:
         """
         record = asdict(self)
         del record["count"]  # of the command, not of one picture
-        for name in ("model", "adapter", "image_encoder", "local_image_encoder"):
+        for name in SOURCES:
             if record[name] is not None:
                 record[name] = _name(record[name])
         record["image"] = [_reference(file) for file in self.image]
@@ -194,11 +195,6 @@ def _name(source: str) -> str:
     """The last part of a local path; a repository or a name as it is."""
     path = Path(source)
     return path.resolve().name if path.exists() else source
-
-
-def sha256(file: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def parse_box(text: str) -> list[float]:

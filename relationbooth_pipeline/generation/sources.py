@@ -14,11 +14,12 @@ from safetensors import SafetensorError, safe_open
 from transformers import CLIPTokenizer
 
 from .. import miniature
+from ..digests import named_source, sha256
 from ..pipeline import RelationBoothPipeline
 from ..relation_files import find_lora_file
 from ..relation_regions import read_relation_metadata
 from .checks import MAX_LORA_WEIGHT, check_number, check_source
-from .settings import GenerationSettings, sha256
+from .settings import SOURCES, GenerationSettings
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # In every one-file SDXL checkpoint, and nowhere else: diffusers tells them by it, too.
@@ -74,7 +75,7 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
         ValueError: something could not be loaded; names what and why.
     """
     device = resolved_device(settings.device)
-    dtype = DTYPES.get(settings.dtype) or (torch.float32 if device == "cpu" else torch.float16)
+    dtype = DTYPES[resolved_dtype(settings.dtype, device)]
     single_file = Path(settings.model).is_file()
     load = RelationBoothPipeline.from_single_file if single_file else RelationBoothPipeline.from_pretrained
     options = {"torch_dtype" if single_file else "dtype": dtype}
@@ -137,6 +138,26 @@ def resolved_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def resolved_dtype(dtype: str, device: str, accelerated: str = "float16") -> str:
+    """ "auto" → the name of the dtype on a resolved device. `accelerated`: on any but the CPU."""
+    if dtype != "auto":
+        return dtype
+    return "float32" if device.startswith("cpu") else accelerated
+
+
+def deciding_record(resolved: GenerationSettings) -> dict[str, str]:
+    """What names alone do not tell of the models that draw: each source with the digest of what lies there, which may
+    be trained anew into the same place, and the dtype that "auto" means here.
+
+    Args:
+        resolved: as `resolve_sources` gives them.
+    """
+    name = {"model": "miniature"} if is_miniature(resolved) else {}
+    given = {source: getattr(resolved, source) for source in SOURCES}
+    told = {source: named_source(value, name.get(source)) for source, value in given.items() if value is not None}
+    return told | {"dtype": resolved_dtype(resolved.dtype, resolved_device(resolved.device))}
 
 
 def unknown_words(tokenizer: CLIPTokenizer, texts: Iterable[str]) -> list[str]:

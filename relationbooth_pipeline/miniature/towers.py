@@ -20,6 +20,11 @@ from .words import numbered, words_of
 TOWERS = "towers.safetensors"
 
 
+def towers_checkpoint(folder: str | Path | None = None) -> str:
+    """The file of both towers with its digest, before they load; None: the shipped ones."""
+    return "miniature towers #" + hashlib.sha256((Path(folder or FOLDER) / TOWERS).read_bytes()).hexdigest()[:12]
+
+
 class MiniatureTowers:
     """Both towers. Load them by `MiniatureTowers.load()`.
 
@@ -37,7 +42,7 @@ class MiniatureTowers:
         self.model.load_state_dict(weights)
         self.model.to(device)
         self.device = device
-        self.checkpoint = "miniature towers #" + hashlib.sha256((folder / TOWERS).read_bytes()).hexdigest()[:12]
+        self.checkpoint = towers_checkpoint(folder)
 
     @classmethod
     def load(cls, folder: str | Path | None = None, device: str = "cpu") -> MiniatureTowers:

@@ -72,6 +72,14 @@ def wait_for_all() -> None:
     distributed.barrier(distributed.new_group(timeout=timedelta(days=7)))
 
 
+def check_engine(engine: str, shard: str | None) -> None:
+    """Raise a ValueError for an engine that is none, or a share that is named although Ray does all of them."""
+    if engine not in ("local", "ray"):
+        raise ValueError(f"`--engine` must be local or ray, got {engine!r}.")
+    if engine == "ray" and shard is not None:
+        raise ValueError("`--engine ray` does all shares; leave `--shard` out, or take `--engine local`.")
+
+
 def run_here(items: Sequence, worker: Callable[[Any], Any], share: Share) -> Iterator[tuple[Any, Any]]:
     """(item, result) of this process's share, one after the other."""
     for item in share.part(items):

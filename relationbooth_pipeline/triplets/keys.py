@@ -1,9 +1,11 @@
-"""Keys stay in the environment: what looks like one is refused where it is written down, and taken out of messages."""
+"""Keys stay in the environment: what looks like one is refused where it is written down, addresses among it, and taken
+out of messages."""
 
 import json
 import os
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 # As providers write them (sk-…, hf_…, r8_…, AIza…, Bearer …), and addresses that hold a password or a query.
 _KEY = re.compile(
@@ -28,6 +30,27 @@ def refuse_keys(where: str, value: Any, *keys: str) -> None:
             f"`{where}` holds what looks like a key or a password. Keys come from the environment alone, such as "
             "OPENAI_API_KEY: take it out, and make a new one where others could read it."
         )
+
+
+def check_address(address: str, where: str = "base_url") -> tuple[str, int, str]:
+    """(host, port, scheme) of an endpoint's address, which is written down where others read it.
+
+    Args:
+        where: the argument that it was given by.
+    Raises:
+        ValueError: no http(s) address, or one with a name, password or query, which may be a key.
+    """
+    refuse_keys(where, address)
+    try:
+        parts = urlsplit(address)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise ValueError(f"`{where}` is no address ({error}).") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"`{where}` must be http(s)://HOST[:PORT]/v1, got {address[:80]!r}.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError(f"`{where}` must hold no name, password or query: keys come from the environment alone.")
+    return parts.hostname, port, parts.scheme
 
 
 def without_keys(text: str, *keys: str | None) -> str:

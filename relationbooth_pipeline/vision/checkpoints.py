@@ -1,11 +1,11 @@
 """Which weights a model that reads pictures has, and whether it is of the kind that is needed."""
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..digests import named_source
 
 
 def check_kind(source: str, kinds: Sequence[str], metric: str) -> None:
@@ -41,12 +41,4 @@ def _named(source: str, config: Any) -> str:
     commit = getattr(config, "_commit_hash", None)
     if commit:
         return f"{source}@{commit[:12]}"
-    return f"{Path(source).name}#{folder_digest(source)}"
-
-
-def folder_digest(folder: str | Path) -> str:
-    """Twelve digits that all safetensors files of a folder decide."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(folder).glob("*.safetensors")):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:12]
+    return named_source(source)

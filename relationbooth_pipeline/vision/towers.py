@@ -6,11 +6,12 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
-from ..miniature.towers import MiniatureTowers
-from .checkpoints import check_kind, checkpoint_name
+from ..miniature.towers import MiniatureTowers, towers_checkpoint
+from .checkpoints import check_kind, checkpoint_name, checkpoint_of
 
 CLIP, DINO = "openai/clip-vit-base-patch32", "facebook/dino-vits16"
 MINIATURE = "miniature"
+VIEWS = ", views"  # of the miniature's picture tower: its second reading
 # DINO's own evaluation: short side 256 bicubic, centre 224, ImageNet's statistics (custom-diffusion evaluates alike)
 DINO_RESIZE, DINO_CROP = 256, 224
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -128,7 +129,7 @@ class MiniatureViewTower:
 
     def __init__(self, device: str = "cpu"):
         self.towers = MiniatureTowers.load(device=device)
-        self.checkpoint = f"{self.towers.checkpoint}, views"
+        self.checkpoint = self.towers.checkpoint + VIEWS
         self.preprocessing = self.towers.preprocessing
 
     def image_features(self, images: Sequence[Image.Image]) -> torch.Tensor:
@@ -162,3 +163,14 @@ def dino_tower(source: str, device: str) -> Callable:
         return lambda: MiniatureViewTower(device)
     check_kind(source, DinoTower.KINDS, "dino")
     return lambda: DinoTower(source, device)
+
+
+def tower_checkpoint(kind: str, source: str) -> str:
+    """What a tower's `checkpoint` will be, before its weights load.
+
+    Args:
+        kind: "clip" or "dino".
+    """
+    if source == MINIATURE:
+        return towers_checkpoint() + (VIEWS if kind == "dino" else "")
+    return checkpoint_of(source)

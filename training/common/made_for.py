@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from relationbooth_pipeline.digests import file_digest
 from relationbooth_pipeline.relation_files import whole_file
 
 FILE_NAME = "made_for.json"
@@ -18,9 +19,7 @@ def weights_digest(folder: str | Path, parts: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         for file in sorted((Path(folder) / part).rglob("*.safetensors")):
-            digest.update(
-                f"{file.relative_to(folder).as_posix()}\n".encode() + hashlib.sha256(file.read_bytes()).digest()
-            )
+            digest.update(f"{file.relative_to(folder).as_posix()}\n{file_digest(file)}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -33,13 +33,10 @@ class Cluster:
     shard: str | None
 
     def __post_init__(self) -> None:
-        if self.engine not in ("local", "ray"):
-            raise ValueError(f"`--engine` must be local or ray, got {self.engine!r}.")
-        if not self.is_ray:
-            return
-        if self.shard is not None:
-            raise ValueError("`--engine ray` does all shares; leave `--shard` out, or take `--engine local`.")
-        if importlib.util.find_spec("ray") is None:
+        from ...parallel import check_engine
+
+        check_engine(self.engine, self.shard)
+        if self.is_ray and importlib.util.find_spec("ray") is None:
             raise ValueError("`--engine ray` needs the package ray: `pip install 'relationbooth[ray]'`.")
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...digests import file_digest
 from ...relation_files import whole_file
 from ...relation_images import open_image
 from ...triplets.fields import read_text
@@ -90,18 +91,6 @@ class CaseFile:
 def _told(head: str, faults: Sequence[str], shown: int = 20) -> str:
     more = f"\n  … and {len(faults) - shown} more" if len(faults) > shown else ""
     return f"{head}:\n  " + "\n  ".join(faults[:shown]) + more
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's contents; cached by name, size and time, since a photo serves many cases."""
-    status = path.stat()
-    key = (str(path), status.st_size, status.st_mtime_ns)
-    if key not in _DIGESTS:
-        _DIGESTS[key] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return _DIGESTS[key]
-
-
-_DIGESTS: dict[tuple, str] = {}
 
 
 def read_cases(path: str | Path) -> CaseFile:

@@ -22,11 +22,21 @@ def case_predicate(case: Case, rule: str = "with_object") -> tuple[str | None, s
     if not words:
         words, source = (sentence_predicate(case.prompt, case.phrases) or "").split(), f"found by rule ({rule})"
         words = [] if words and words[0].lower() in NO_RELATION else words
-    while words and words[0].lower() in AUXILIARIES:
-        words = words[1:]
+    words = _without_auxiliaries(words)
     if not words:
         return None, "no predicate stands between or after the phrases"
     return (_verb(words) if rule == "verb" else " ".join(words)), source
+
+
+def bare_predicate(text: str) -> str:
+    """A predicate as tables and cases are matched: small letters, without auxiliaries ("Is hugging" → "hugging")."""
+    return " ".join(_without_auxiliaries(text.lower().split()))
+
+
+def _without_auxiliaries(words: list[str]) -> list[str]:
+    while words and words[0].lower() in AUXILIARIES:
+        words = words[1:]
+    return words
 
 
 def _verb(words: list[str]) -> str:

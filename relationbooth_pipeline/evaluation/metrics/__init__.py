@@ -13,7 +13,7 @@ from .detection import detector
 from .drawn_world import DrawnWorld, check_words
 from .features import FeatureStore
 from .identity import CropIdentity
-from .judge import Judge
+from .judge import Judge, check_judge
 from .metric import Column, Metric, Value
 from .questions import Questions
 from .scores import Scores, read_scores, score_case
@@ -52,7 +52,8 @@ def plan_metrics(options: MetricOptions, cases: CaseFile, folder: Path) -> Calla
     """A maker of the metrics. Models' kinds are checked now, their weights load when it is called.
 
     Raises:
-        ValueError: a model that is not of its kind, an unknown protocol, or a judge without a model's name.
+        ValueError: a model that is not of its kind, an unknown protocol, or a judge without a model's name, or whose
+            address may hold a key.
     """
     check_protocol(options.protocol)
     if options.predicate_rule not in PREDICATE_RULES:
@@ -63,6 +64,8 @@ def plan_metrics(options: MetricOptions, cases: CaseFile, folder: Path) -> Calla
         raise ValueError(f"`batch_size` must be at least 1, got {options.batch_size}.")
     if (options.judge is None) != (options.judge_model is None):
         raise ValueError("`judge` (an address) and `judge_model` (a name there) belong together. Pass both or neither.")
+    if options.judge is not None:
+        check_judge(options.judge, options.judge_model)
     if options.clip == MINIATURE:
         check_words(cases, options.predicate_rule)
     clip, dino = clip_tower(options.clip, options.device), dino_tower(options.dino, options.device)

@@ -9,11 +9,11 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ...digests import file_digest
 from ...relation_files import whole_file
 from ...relation_images import open_image
 from ...vision.pictures import picture_digest
 from ...vision.towers import Tower
-from ..cases.files import file_digest
 
 FEATURES = "features"
 

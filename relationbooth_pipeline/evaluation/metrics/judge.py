@@ -11,6 +11,7 @@ from PIL import Image
 
 from ...relation_files import whole_file
 from ...relation_images import open_image
+from ...triplets.keys import check_address, refuse_keys, without_keys
 from ...vision.pictures import picture_digest
 from ..cases import Case, CaseFile
 from .metric import Column, Metric, Value
@@ -26,22 +27,32 @@ INSTRUCTION = (
 )
 
 
+def check_judge(url: str, model: str) -> None:
+    """Raise a ValueError for an address or name of a judge that may hold a key: every table and page shows both."""
+    check_address(url, "judge")
+    refuse_keys("judge_model", model)
+
+
 class Judge(Metric):
     """Relation and identity in 0 to 10, one request a picture; verdicts are kept, so that none is asked for twice.
 
     Args:
         url: base address, ".../v1". model: name there. key: from the environment variable OPENAI_API_KEY; local servers
             need none. folder: of the run.
+    Raises:
+        ValueError: the package openai is missing; as `check_judge`.
     """
 
     def __init__(self, url: str, model: str, folder: Path):
+        check_judge(url, model)
         try:
             from openai import OpenAI
         except ImportError as error:
             raise ValueError("`judge` needs the package openai: `pip install 'relationbooth[evaluation]'`.") from error
         import os
 
-        self.client = OpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY") or "none", max_retries=5)
+        self._key = os.environ.get("OPENAI_API_KEY", "").strip()
+        self.client = OpenAI(base_url=url, api_key=self._key or "none", max_retries=5)
         self.url, self.model, self.folder = url, model, folder / VERDICTS
         common = {
             "checkpoint": f"{model} at {url}",
@@ -90,8 +101,9 @@ class Judge(Metric):
                 model=self.model, messages=[{"role": "user", "content": content}], temperature=0
             )
         except OpenAIError as error:
+            said = without_keys(str(error), self._key)
             raise ValueError(
-                f"`judge`: {self.url} did not answer ({type(error).__name__}: {error}). Verdicts so far are kept: "
+                f"`judge`: {self.url} did not answer ({type(error).__name__}: {said}). Verdicts so far are kept: "
                 "start the same command again."
             ) from error
         return reply.choices[0].message.content or ""

@@ -1,6 +1,5 @@
 """Systems without a model of their own: pasted references, another case's pictures, folders, and anybody's function."""
 
-import hashlib
 import importlib
 import inspect
 import re
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ...digests import file_digest
 from ...relation_images import open_image
 from ..cases import Case, CaseFile
 from .pictures import draw_cases, picture_path
@@ -127,7 +127,7 @@ class PictureFolder(OneByOne):
 
     def settings(self, case: Case) -> dict:
         files = [self.files[case.id, number] for number in range(self.count)]
-        return {"method": "folder", "files": [hashlib.sha256(f.read_bytes()).hexdigest()[:32] for f in files]}
+        return {"method": "folder", "files": [file_digest(file)[:32] for file in files]}
 
     def draw_one(self, order: Order) -> list[Image.Image]:
         return [open_image(self.files[order.case.id, number]) for number in range(len(order.seeds))]
@@ -152,7 +152,7 @@ class PythonFunction(OneByOne):
         if not callable(self.function):
             raise ValueError(f"`callable:{target}` names a {type(self.function).__name__}, not a function.")
         source = inspect.getsourcefile(importlib.import_module(module))
-        self.code = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16] if source else None
+        self.code = file_digest(source)[:16] if source else None
 
     def settings(self, case: Case) -> dict:
         return {"method": "callable", "target": self.target, "code": self.code}

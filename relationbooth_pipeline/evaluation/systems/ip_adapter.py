@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from ...digests import named_source
 from ...relation_layouts import side_by_side
 from ..cases import Case, CaseFile
 from .loaded import LoadedPipeline
@@ -43,7 +44,10 @@ class IPAdapter(OneByOne):
 
     def settings(self, case: Case) -> dict:
         described = {k: v for k, v in self.loaded.described().items() if k != "adapter"}
-        own = {"source": self.source, "weights": self.weights, "image_encoder": self.image_encoder}
+        folder, own = Path(self.source), {"weights": self.weights, "image_encoder": self.image_encoder}
+        if folder.is_dir():
+            own = {name: named_source(folder / place) for name, place in own.items()}
+        own["source"] = folder.resolve().name if folder.is_dir() else self.source
         return {"method": "ip-adapter", **described, **own, "ip_adapter_scale": self.scale}
 
     def load(self) -> None:

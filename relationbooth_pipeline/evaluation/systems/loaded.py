@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from ...generation.settings import GenerationSettings
-from ...generation.sources import load_pipeline, resolve_sources
+from ...generation.sources import deciding_record, load_pipeline, resolve_sources
 from ...pipeline import RelationBoothPipeline
 
 # What decides a picture beside prompt, photos and noise; where it runs does not.
@@ -34,7 +35,12 @@ class LoadedPipeline:
         self._pipe, self._loras = None, {}
 
     def described(self) -> dict:
-        values = asdict(self.settings)
+        """What decides a picture, JSON-ready; models by name and content."""
+        return dict(self._described)
+
+    @cached_property
+    def _described(self) -> dict:
+        values = asdict(self.settings) | deciding_record(self.resolved)
         return {name: values[name] for name in DECIDES if values[name] is not None}
 
     @property

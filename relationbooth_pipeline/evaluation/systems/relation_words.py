@@ -11,7 +11,7 @@ from ...relation_files import read_checkpoint
 from ...relation_layouts import phrase_places
 from ..cases import Case, CaseFile
 from .loaded import LoadedPipeline
-from .relationbooth import RelationBooth, lora_digest
+from .relationbooth import RelationBooth, lora_digest, refuse_unused
 from .system import Order
 
 KEYS = ("clip_l", "clip_g")  # diffusers' names of SDXL's text encoders in a file of learned words
@@ -28,7 +28,7 @@ class RelationWords(RelationBooth):
 
     def __init__(self, name: str, loaded: LoadedPipeline, table: str | Path):
         super().__init__(name, loaded, None)
-        self.files = _read_table(Path(table))
+        self.table, self.files = table, _read_table(Path(table))
 
     def said(self, case: Case) -> str | None:
         """The text of the prompt that a word replaces: the longest that stands there."""
@@ -36,11 +36,15 @@ class RelationWords(RelationBooth):
         return max(there, key=len, default=None)
 
     def prepare(self, cases: CaseFile, root: Path) -> None:
-        if not any(self.said(case) for case in cases.cases):
+        count = sum(self.said(case) is not None for case in cases.cases)
+        if not count:
             raise ValueError(
                 f"the system {self.name!r} has a word for no prompt of these cases; it replaces: "
                 f"{', '.join(map(repr, self.files)) or 'nothing'}."
             )
+        used = {self.said(case) for case in cases.all_cases}
+        refuse_unused(f"`relation-words:{self.table}`", self.files, used, cases)
+        self.note = f"learned word in {count} of {len(cases.cases)} cases"
 
     def settings(self, case: Case) -> dict:
         text = self.said(case)

@@ -1,16 +1,17 @@
 """Our systems: adapter and RelationLoRA, adapter alone, image prompts that start late, and plain SDXL."""
 
-import hashlib
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from ...digests import file_digest
 from ...relation_files import LORA_WEIGHT_NAME
 from ...relation_regions import read_relation_metadata
 from ..cases import Case, CaseFile, case_predicate
+from ..cases.predicates import bare_predicate
 from .loaded import LoadedPipeline
 from .system import Order, System
 
@@ -22,17 +23,19 @@ class LoraTable:
     """Which RelationLoRA draws which relation.
 
     Attributes:
-        entries: predicate, lower case → (file, weight).
+        entries: predicate, see `bare_predicate` → (file, weight).
+        path: of the table that somebody wrote; None: what lies in a model's folder, whatever the bench.
     """
 
     entries: dict[str, tuple[str, float]]
+    path: Path | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> "LoraTable":
         """From a JSON file {predicate: file or [file, weight]}; files are named from the table's folder.
 
         Raises:
-            ValueError: no such file, or entries of another kind; a named file that is missing.
+            ValueError: no such file, or entries of another kind; a named file that is missing; a predicate twice.
         """
         path = Path(path)
         if not path.is_file():
@@ -45,22 +48,28 @@ class LoraTable:
                 f'`lora_table`: `{path}` must be JSON such as {{"hugging": "hug.safetensors"}} or '
                 f'{{"hugging": ["hug.safetensors", 0.8]}}, got {error!r}.'
             ) from error
-        return cls({key.lower(): _weighed(path.parent / name, weight) for key, (name, weight) in pairs.items()})
+        entries: dict[str, tuple[str, float]] = {}
+        for key, (name, weight) in pairs.items():
+            if bare_predicate(key) in entries:
+                raise ValueError(
+                    f"`lora_table`: `{path}` has two entries for {bare_predicate(key)!r}. Keep one of them."
+                )
+            entries[bare_predicate(key)] = _weighed(path.parent / name, weight)
+        return cls(entries, path)
 
     @classmethod
     def of_model(cls, folder: Path | None) -> "LoraTable":
-        """The RelationLoRAs that lie in a model's folder, each under its header's predicate without "is"."""
+        """The RelationLoRAs that lie in a model's folder, each under its header's predicate."""
         entries = {}
         for file in sorted((folder / "relation_loras").glob(f"*/{LORA_WEIGHT_NAME}")) if folder else ():
             metadata = read_relation_metadata(file)
             if metadata is not None:
-                key = metadata.predicate.lower().removeprefix("is ").removeprefix("are ")
-                entries[key] = (str(file), metadata.scale)
+                entries[bare_predicate(metadata.predicate)] = (str(file), metadata.scale)
         return cls(entries)
 
     def of_case(self, case: Case) -> tuple[str, float] | None:
         predicate, _ = case_predicate(case)
-        return self.entries.get(predicate.lower()) if predicate else None
+        return self.entries.get(bare_predicate(predicate)) if predicate else None
 
 
 def _weighed(file: Path, weight: float | None) -> tuple[str, float]:
@@ -70,8 +79,23 @@ def _weighed(file: Path, weight: float | None) -> tuple[str, float]:
     return str(file), weight if weight is not None else (metadata.scale if metadata else 1.0)
 
 
+def refuse_unused(table: str, entries: Collection[str], used: Collection, cases: CaseFile) -> None:
+    """Raise a ValueError for entries of a table that act in no case of a bench: a slip of the pen, which would leave
+    those cases to the adapter alone.
+
+    Args:
+        table: what it is called. used: those of the whole bench's cases.
+    """
+    if unused := [entry for entry in entries if entry not in used]:
+        said = sorted({case_predicate(case)[0] or "" for case in cases.all_cases} - {""})
+        raise ValueError(
+            f"{table} has entries that match no case of this bench: {', '.join(map(repr, unused))}. Its cases say: "
+            f"{', '.join(said[:20])}{' …' if len(said) > 20 else ''}. Mend them, or take them out."
+        )
+
+
 def lora_digest(file: str) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    return file_digest(file)[:16]
 
 
 class RelationBooth(System):
@@ -90,12 +114,19 @@ class RelationBooth(System):
             raise ValueError(f"`start_step` must be in [0, {loaded.settings.steps}), got {start_step}.")
 
     def prepare(self, cases: CaseFile, root: Path) -> None:
-        if self.loras is not None and not any(self.loras.of_case(case) for case in cases.cases):
+        if self.loras is None:
+            return
+        count = sum(self.loras.of_case(case) is not None for case in cases.cases)
+        if not count:
             known = ", ".join(sorted(self.loras.entries)) or "none"
             raise ValueError(
                 f"the system {self.name!r} has a RelationLoRA for no predicate of these cases; it has: {known}. Name "
                 "them with `--lora-table`, or leave this system out: it would equal `adapter`."
             )
+        if self.loras.path is not None:
+            used = {bare_predicate(said) for case in cases.all_cases if (said := case_predicate(case)[0])}
+            refuse_unused(f"`lora_table`: `{self.loras.path}`", self.loras.entries, used, cases)
+        self.note = f"RelationLoRA in {count} of {len(cases.cases)} cases"
 
     def settings(self, case: Case) -> dict:
         lora = self.lora_of(case)

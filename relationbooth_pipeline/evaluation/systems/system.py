@@ -36,10 +36,12 @@ class System(ABC):
         name: of its folder of pictures and of its row in every table.
         cases_a_call: at most so many cases are drawn in one call.
         derived: its pictures are copies of another system's, so those of other settings are made again, not refused.
+        note: what a reader of its figures must know of it on these cases; known when it is prepared.
     """
 
     derived = False
     cases_a_call = 1
+    note = ""
 
     def __init__(self, name: str):
         self.name = name

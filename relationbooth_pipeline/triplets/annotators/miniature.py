@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from ... import miniature
+from ...digests import folder_digest
 from ...miniature.words import words_of
-from ...vision.checkpoints import folder_digest
 from ...vision.towers import MINIATURE
 from .annotator import Annotator, Box, BoxFinder, Choice, KeypointFinder, RelationJudge, Segmenter
 from .towers import choose_tower

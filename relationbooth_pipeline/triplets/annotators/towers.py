@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from ...vision.checkpoints import checkpoint_of
-from ...vision.towers import MINIATURE, Tower, clip_tower, dino_tower
+from ...vision.towers import Tower, clip_tower, dino_tower, tower_checkpoint
 from .annotator import Choice, Likeness
 
 
@@ -25,5 +24,4 @@ class TowerLikeness(Likeness):
 
 def choose_tower(prefix: str, source: str, device: str) -> Choice[Likeness]:
     make = (dino_tower if prefix == "dino" else clip_tower)(source, device)
-    checkpoint = MINIATURE if source == MINIATURE else checkpoint_of(source)
-    return Choice(f"{prefix}:{source}", checkpoint, lambda: TowerLikeness(make()))
+    return Choice(f"{prefix}:{source}", tower_checkpoint(prefix, source), lambda: TowerLikeness(make()))

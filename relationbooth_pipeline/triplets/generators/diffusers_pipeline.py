@@ -4,9 +4,11 @@ import gc
 import inspect
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...digests import named_source
 from ..keys import refuse_keys
 from .generator import Drawn, Generator, Refused, Request, Undrawn
 
@@ -65,7 +67,18 @@ class DiffusersPipeline(Generator):
         self._class = pipeline.__name__
 
     def settings(self) -> dict[str, Any]:
-        return {"kind": "diffusers", "model": self.model, "dtype": self.dtype, **self.options}
+        return {"kind": "diffusers", **self._told, **self.options}
+
+    @cached_property
+    def _told(self) -> dict[str, str]:
+        return {"model": named_source(self.source), "dtype": self._resolved()[1]}
+
+    def _resolved(self) -> tuple[str, str]:
+        """Device and dtype."""
+        from ...generation.sources import resolved_device, resolved_dtype
+
+        device = resolved_device(self.device)
+        return device, resolved_dtype(self.dtype or "auto", device, accelerated="bfloat16")
 
     def check(self, prompts: Sequence[str]) -> None:
         """Raise a ValueError for a device that this machine lacks."""
@@ -102,15 +115,13 @@ class DiffusersPipeline(Generator):
 
     def _loaded(self) -> Any:
         if self._pipe is None:
-            import torch
             from diffusers import DiffusionPipeline
 
-            from ...generation.sources import DTYPES, resolved_device
+            from ...generation.sources import DTYPES
 
-            device = resolved_device(self.device)
-            dtype = DTYPES[self.dtype] if self.dtype else torch.float32 if device == "cpu" else torch.bfloat16
+            device, dtype = self._resolved()
             try:
-                pipe = DiffusionPipeline.from_pretrained(self.source, dtype=dtype)
+                pipe = DiffusionPipeline.from_pretrained(self.source, dtype=DTYPES[dtype])
             except Exception as error:  # diffusers, safetensors and the Hub raise a dozen kinds; the cause is kept
                 raise ValueError(f"`{self.source}` could not be loaded ({type(error).__name__}: {error}).") from error
             self._pipe = pipe.to(device)

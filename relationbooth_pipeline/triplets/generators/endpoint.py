@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from ..keys import refuse_keys, without_keys
+from ..keys import check_address, refuse_keys, without_keys
 from .answers import read_answer, read_error
 from .generator import Busy, Drawn, Generator, Halt, Request, Unanswered, Undrawn, Unreadable
 
@@ -136,25 +136,6 @@ class ImagesEndpoint(Generator):
 
     def free(self) -> None:
         """Nothing to let go."""
-
-
-def check_address(base_url: str) -> tuple[str, int, str]:
-    """(host, port, scheme) of an endpoint's address.
-
-    Raises:
-        ValueError: no http(s) address, or one with a name, password or query, which may be a key.
-    """
-    refuse_keys("base_url", base_url)
-    try:
-        parts = urlsplit(base_url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError as error:
-        raise ValueError(f"`base_url` is no address ({error}).") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"`base_url` must be http(s)://HOST[:PORT]/v1, got {base_url[:80]!r}.")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("`base_url` must hold no name, password or query: keys come from the environment alone.")
-    return parts.hostname, port, parts.scheme
 
 
 def _proxy(host: str, port: int, scheme: str) -> tuple[str, int] | None:

@@ -6,6 +6,7 @@ doing something that the adapter knows.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from ..keys import refuse_keys
@@ -58,8 +59,14 @@ class OwnPipeline(Generator):
             self.default_size = (MINIATURE_SIDE, MINIATURE_SIDE)
 
     def settings(self) -> dict[str, Any]:
-        record = self._settings.as_record()
-        return {"kind": "relationbooth", "model": self.model} | {n: record[n] for n in OPTIONS if record[n] is not None}
+        return dict(self._told)
+
+    @cached_property
+    def _told(self) -> dict[str, Any]:
+        from ...generation.sources import deciding_record
+
+        record = self._settings.as_record() | deciding_record(self._resolved)
+        return {"kind": "relationbooth"} | {n: record[n] for n in ("model", *OPTIONS) if record[n] is not None}
 
     def check(self, prompts: Sequence[str]) -> None:
         """Raise a ValueError when the miniature does not know a word: it would draw something else."""

@@ -117,7 +117,7 @@ def test_a_run_on_ray_of_which_a_process_is_killed_gives_the_same(whole, bench, 
     ("changes", "message"),
     [
         ({"pictures": 0}, "`pictures` must be at least 1, got 0"),
-        ({"engine": "slurm"}, "`engine` must be local or ray, got 'slurm'"),
+        ({"engine": "slurm"}, "`--engine` must be local or ray, got 'slurm'"),
         ({"shard": "2/2"}, "`shard` must be i/n with i from 0 to n − 1, such as 0/4, got '2/2'"),
         ({"limit": 0}, "`limit` must be at least 1, got 0"),
         ({"systems": ("flux",)}, "`system` must be one of"),

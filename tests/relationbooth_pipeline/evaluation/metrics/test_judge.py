@@ -2,10 +2,12 @@
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from relationbooth_pipeline.evaluation.metrics import MetricOptions, plan_metrics
 from relationbooth_pipeline.evaluation.metrics.judge import TRIES, Judge, read_verdict
 from tests.tiny import photo
 
@@ -43,7 +45,8 @@ def endpoint():
             message = {"role": "assistant", "content": answer}
             document = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
             document["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
-            body = json.dumps(document if status == 200 else {"error": {"message": "no"}}).encode()
+            said = f"no, {self.headers['Authorization']} is none of ours"
+            body = json.dumps(document if status == 200 else {"error": {"message": said}}).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -88,3 +91,44 @@ def test_an_endpoint_that_refuses_is_told_and_finished_verdicts_stay(endpoint, t
     with pytest.raises(ValueError, match="did not answer .AuthenticationError.*start the same command again"):
         judge.score(bench, bench.cases[0], [photo(1), photo(2)])
     assert len(list((tmp_path / "run" / "verdicts").glob("*.json"))) == 1
+
+
+SECRET = "hunter2-and-more"
+
+
+@pytest.mark.parametrize(
+    ("judge", "model"),
+    [
+        (f"https://me:{SECRET}@host/v1", "m"),
+        (f"https://{SECRET}@host/v1", "m"),
+        (f"https://host/v1?key={SECRET}", "m"),
+        (f"https://host/v1#{SECRET}", "m"),
+        (f"https://host/sk-{SECRET}/v1", "m"),
+        (f"https://host/v1/{SECRET}", "m"),  # the environment's own
+        ("https://host/v1", f"hf_{SECRET.replace('-', '')}"),
+    ],
+)
+def test_a_judge_whose_address_may_hold_a_key_is_refused_before_anything(models, tmp_path, monkeypatch, judge, model):
+    """Address and name stand in columns.json, every result and the page."""
+    monkeypatch.setenv("MY_API_KEY", SECRET)
+    bench = write_bench(tmp_path / "bench")
+    asked = MetricOptions(models["clip"], models["dino"], judge=judge, judge_model=model)
+    for made in (lambda: plan_metrics(asked, bench, tmp_path), lambda: Judge(judge, model, tmp_path)):
+        with pytest.raises(
+            ValueError, match="`judge(_model)?` (holds what looks like a key|must hold no name)"
+        ) as told:
+            made()
+        assert SECRET not in str(told.value)
+    with pytest.raises(ValueError, match="`judge` must be http"):
+        plan_metrics(replace(asked, judge="host/v1", judge_model="m"), bench, tmp_path)
+
+
+def test_what_a_judge_says_of_a_key_is_not_repeated(endpoint, tmp_path, monkeypatch):
+    pytest.importorskip("openai")
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    address, answers, _ = endpoint
+    answers.append(401)
+    bench = write_bench(tmp_path / "bench")
+    with pytest.raises(ValueError, match=r"no, .*\[key\] is none of ours") as told:
+        Judge(address, "m", tmp_path / "run").score(bench, bench.cases[0], [photo(1)])
+    assert SECRET not in str(told.value)

@@ -159,3 +159,10 @@ def test_an_installation_without_the_miniature_s_annotator_says_so(monkeypatch):
     ):
         choose("boxes", "miniature")
     assert choose("likeness", "miniature").name == "dino:miniature"  # its towers are always there
+
+
+def test_each_miniature_tower_has_its_own_checkpoint():
+    """Another `--likeness` went unnoticed: both were called "miniature"."""
+    chosen = [choose("likeness", f"{kind}:miniature") for kind in ("clip", "dino")]
+    assert [choice.checkpoint for choice in chosen] == [choice.load().checkpoint for choice in chosen]
+    assert chosen[0].checkpoint != chosen[1].checkpoint and all("#" in choice.checkpoint for choice in chosen)

@@ -1,5 +1,7 @@
 """Generators that load models: diffusers' pipelines and this project's own, as tiny real builds."""
 
+import shutil
+
 import pytest
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
@@ -147,3 +149,33 @@ def test_what_this_project_s_pipeline_refuses_before_it_loads():
         generator.check(["a cat is hugging a zeppelin in a meadow"])
     sentences = [template.format("cat") for template in generator.same_templates]
     generator.check(sentences)
+
+
+@pytest.mark.parametrize("kind", ["relationbooth", "diffusers"])
+def test_models_of_one_name_are_told_apart_by_content(own, kind, tmp_path):
+    """Plans of two trainings into folders of one name were taken for one another's."""
+    _, folder = own
+    for number in ("1", "2"):
+        shutil.copytree(folder, tmp_path / number / "tiny_sdxl")
+
+    def told(number):
+        return named_generator(f"{kind}:{tmp_path / number / 'tiny_sdxl'}", device="cpu").settings()
+
+    assert told("1") == told("2") and told("1")["dtype"] == "float32" and str(tmp_path) not in str(told("1"))
+    file = tmp_path / "2" / "tiny_sdxl" / "unet" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"0")
+    assert told("1") != told("2") and told("2")["model"].startswith("tiny_sdxl#")
+
+
+def test_adapters_of_one_name_are_told_apart_by_content(own, tmp_path):
+    pipe, _ = own
+    for number in ("1", "2"):
+        pipe.save_relation_adapter(tmp_path / number / "adapter")
+
+    def told(number):
+        return named_generator("miniature", {"adapter": str(tmp_path / number / "adapter")}, device="cpu").settings()
+
+    assert told("1") == told("2")
+    file = tmp_path / "2" / "adapter" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"0")
+    assert told("1")["adapter"] != told("2")["adapter"] and told("1")["model"] == told("2")["model"]
