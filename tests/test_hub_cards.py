@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import ModelCardData, SpaceCardData
 from huggingface_hub.repocard import RepoCard
 
+from hub_cards import publish
 from hub_cards.space import build_space, requirements
 
 CARDS = Path(__file__).parents[1] / "hub_cards"
@@ -54,3 +55,18 @@ def test_the_space_holds_the_package_and_names_its_requirements(tmp_path):
     assert lines == requirements().splitlines() and any(line.startswith("diffusers>=") for line in lines)
     with pytest.raises(ValueError, match="is not empty"):
         build_space(tmp_path / "space")
+
+
+def test_a_space_whose_upload_failed_is_pushed_by_the_same_call(tmp_path, monkeypatch, capsys):
+    pushed = []
+
+    def push(folder, *given):
+        pushed.append(sorted(path.name for path in folder.iterdir()))
+        if len(pushed) == 1:
+            raise ValueError("`o/n` was not uploaded (timeout). Check name and token, then try again.")
+
+    monkeypatch.setattr(publish, "push", push)
+    call = ["space", str(tmp_path / "space"), "o/n"]
+    assert publish.main(call) == 1 and publish.main(call) == 0
+    assert pushed[0] == pushed[1] and "holds a Space already: that one is pushed" in capsys.readouterr().out
+    assert publish.main(call[:2]) == 1, "nothing is built over what is there"
