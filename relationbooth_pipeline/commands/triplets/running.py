@@ -95,7 +95,8 @@ def tell_filtered(work: "WorkFolder", share: "Share", until: str) -> None:
         record = work.record("filter", candidate.id)
         typer.echo(f"{candidate.id}: {'accepted' if record['accepted'] else 'refused'}")
         for reason in record["reasons"]:
-            typer.echo(f"  {reason['rule']}: {reason['sentence']} (threshold {reason['threshold']:g})")
+            threshold = "" if reason["threshold"] is None else f" (threshold {reason['threshold']:g})"
+            typer.echo(f"  {reason['rule']}: {reason['sentence']}{threshold}")
 
 
 def tell_keypoints(choices: "dict[str, Choice | None]") -> None:

@@ -73,6 +73,9 @@ def test_refusals_name_rule_figure_and_threshold(tmp_path, own):
     assert result.exit_code == 1 and "none of 2 candidates is left" in result.output
     record = json.loads((tmp_path / "out_work" / "filter" / "hug.json").read_text())
     assert not record["accepted"] and record["reasons"][0]["rule"] == "area"
+    drawn.draw(pictures / "hug.png", cat=drawn.LEFT)  # no dog
+    result = run("annotate", pictures, tmp_path / "out", *OPTIONS, *own, "--threshold", "box_score=0", "--accept_all")
+    assert "box: no 'dog' was found in the target.\n" in result.output
 
 
 @pytest.mark.parametrize(
