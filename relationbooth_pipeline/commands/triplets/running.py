@@ -106,10 +106,12 @@ def tell_keypoints(choices: "dict[str, Choice | None]") -> None:
 
 
 def export_folder(work: "WorkFolder", output: Path, options: "ExportOptions") -> None:
-    """Write the triplets, and say what was skipped."""
-    from ...triplets.annotation import export
+    """Write the triplets, and say what was skipped, and what of the review does not fit any more."""
+    from ...triplets.annotation import export, review_notes
 
     with told_one_by_one(f"`{work.root}`"), told_when_full(output):
+        for note in review_notes(work):
+            typer.echo(note)
         facts = export(work, output, options)
     unseen = facts.exported - facts.reviewed
     if unseen:
