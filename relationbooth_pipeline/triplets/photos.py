@@ -122,24 +122,25 @@ def _parts(text: str) -> list[str]:
 
 def _named_rows(folder: Path) -> Iterator[tuple[str, dict]]:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
-    objects: dict[str, dict[int, Path]] = {}
-    targets = {}
+    found: dict[str, dict[int | None, Path]] = {}  # the target by None, objects by their number
+    faults: dict[str, list[str]] = {}
     for file in files:
-        if match := _OBJECT.fullmatch(file.stem):
-            objects.setdefault(match["target"], {})[int(match["number"])] = file
-        else:
-            targets[file.stem] = file
-    for name in sorted({*targets, *objects}):
-        numbered = objects.get(name, {})
-        faults = []
+        match = _OBJECT.fullmatch(file.stem)
+        name, number = (match["target"], int(match["number"])) if match else (file.stem, None)
+        first = found.setdefault(name, {}).setdefault(number, file)
+        if first != file:  # another suffix, or a number with zeros before it
+            what = "target" if number is None else f"object {number}"
+            twice = f"`{first.name}` and `{file.name}` are both its {what}. Remove one, or rename it."
+            faults.setdefault(name, []).append(twice)
+    for name, numbered in sorted(found.items()):
+        own = faults.get(name, [])
+        target = numbered.pop(None, None)
         if sorted(numbered) != list(range(len(numbered))):
-            faults.append(
-                f"objects must be numbered from 0 without a gap, got {', '.join(map(str, sorted(numbered)))}."
-            )
-        if name not in targets:
-            faults.append(f"its target `{name}.*` is missing.")
-        target = targets.get(name, folder / name)
-        yield f"`{name}`", {"target": target, "objects": [numbered[i] for i in sorted(numbered)], "faults": faults}
+            own.append(f"objects must be numbered from 0 without a gap, got {', '.join(map(str, sorted(numbered)))}.")
+        if target is None:
+            own.append(f"its target `{name}.*` is missing.")
+        objects = [numbered[i] for i in sorted(numbered)]
+        yield f"`{name}`", {"target": target or folder / name, "objects": objects, "faults": own}
 
 
 def _faults(row: PictureRow) -> Iterator[str]:

@@ -5,6 +5,7 @@ from .edit import edits_of
 
 ROOM, POSES = f"{TESTS}/triplets/annotation", f"{TESTS}/vision/test_poses.py"
 RULES, STAGES, EXPORT = (f"{ROOM}/test_{name}.py" for name in ("rules", "stages", "export"))
+DESK = f"{TESTS}/triplets/review/test_desk.py"
 DEFECT, FIGURES = f"{RULES}::test_each_defect_fails_its_own_rule", f"{RULES}::test_figures_agree_with_plain_loops"
 CODE = f"{PACKAGE}/triplets/annotation"
 
@@ -24,6 +25,9 @@ EDITS = [
                 'Finding(rule, index, float(figure), threshold, bool(figure >= threshold), sentence)',
                 'Finding(rule, index, float(figure), threshold, bool(figure <= threshold), sentence)',
                 f"{RULES}::test_the_good_pass_every_rule_and_leave_a_figure_of_each"),
+            "what nobody found has a figure that a threshold may reach": (
+                "Finding(rule, index, 0.0, None, False, sentence)", "Finding(rule, index, 0.0, 0.0, True, sentence)",
+                f"{RULES}::test_no_threshold_accepts_what_is_not_there"),
             "a box that another phrase took is a rival": (
                 "all(overlap(box[:4], other[:4]) < 0.5 for other in others)", "True", DEFECT),
             "a part of the object is a rival": ("and shared_part(box, own) < t.rival_inside", "", DEFECT),
@@ -61,6 +65,14 @@ EDITS = [
             "models stay loaded": (
                 "        self.annotator.free()\n", "",
                 f"{STAGES}::test_one_model_at_a_time_and_what_is_done_is_not_done_again"),
+        },
+    ),
+    *edits_of(
+        f"{CODE}/decisions.py",
+        {
+            "what was decided holds for any picture of the name": (
+                "self.pictures is None or self.pictures[: len(known)] == known", "True",
+                f"{DESK}::test_what_was_decided_about_a_picture_does_not_hold_for_another_of_its_name"),
         },
     ),
     *edits_of(

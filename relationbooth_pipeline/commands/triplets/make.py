@@ -139,10 +139,11 @@ def make(
     own = {"boxes": boxes, "masks": masks, "keypoints": keypoints, "captions": captions, "judge": judge,
            "likeness": likeness}  # fmt: skip
     later = [name for name in stages if name not in (*STAGES, "export")]
+    last = later[-1] if later else "filter"  # none where "crop" alone asks annotators
     annotating = None
     if {*stages} - {"generate", "same", "export"}:
-        limits, last = Thresholds().changed(threshold or []), [*later, "filter"][-1]
-        annotating = Annotating(folder.root.absolute(), annotator_names(annotators, own), device, limits, last)
+        names, limits = annotator_names(annotators, own), Thresholds().changed(threshold or [])
+        annotating = Annotating(folder.root.absolute(), names, device, limits, last)
     caps = Caps(max_images, max_cost, price)
     manners = Manners(workers, per_minute, tries, on_long_wait=on_long_wait, again=again)
     drawing = tuple(name for name in STAGES if name in stages)
@@ -169,11 +170,11 @@ def make(
         with told_one_by_one(f"`{folder.root}`"):
             cluster.run(job.among(actors))
         if later:
-            tell_filtered(folder, making.own_share(), later[-1])
+            tell_filtered(folder, making.own_share(), last)
     elif later:
         own_share = making.own_share()
         with folder.locked(f"shard-{own_share.index}-of-{own_share.count}"):
-            run_stages(folder, choices, annotating.thresholds, own_share, later[-1])
+            run_stages(folder, choices, annotating.thresholds, own_share, last)
     if "export" not in stages:
         return
     if share.count > 1:

@@ -95,7 +95,8 @@ def tell_filtered(work: "WorkFolder", share: "Share", until: str) -> None:
         record = work.record("filter", candidate.id)
         typer.echo(f"{candidate.id}: {'accepted' if record['accepted'] else 'refused'}")
         for reason in record["reasons"]:
-            typer.echo(f"  {reason['rule']}: {reason['sentence']} (threshold {reason['threshold']:g})")
+            threshold = "" if reason["threshold"] is None else f" (threshold {reason['threshold']:g})"
+            typer.echo(f"  {reason['rule']}: {reason['sentence']}{threshold}")
 
 
 def tell_keypoints(choices: "dict[str, Choice | None]") -> None:
@@ -105,10 +106,12 @@ def tell_keypoints(choices: "dict[str, Choice | None]") -> None:
 
 
 def export_folder(work: "WorkFolder", output: Path, options: "ExportOptions") -> None:
-    """Write the triplets, and say what was skipped."""
-    from ...triplets.annotation import export
+    """Write the triplets, and say what was skipped, and what of the review does not fit any more."""
+    from ...triplets.annotation import export, review_notes
 
     with told_one_by_one(f"`{work.root}`"), told_when_full(output):
+        for note in review_notes(work):
+            typer.echo(note)
         facts = export(work, output, options)
     unseen = facts.exported - facts.reviewed
     if unseen:

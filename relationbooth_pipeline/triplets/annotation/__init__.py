@@ -1,7 +1,7 @@
 """From candidates to triplets: stages find, segment, keypoints, caption, likeness, relation, filter, and the export."""
 
 from .annotate import STAGES, annotate, keep_pictures, refusals
-from .decisions import DECISIONS, Decision, read_decisions
+from .decisions import DECISIONS, Decision, read_decisions, review_notes
 from .export import ExportOptions, export
 from .thresholds import Thresholds
 
@@ -16,4 +16,5 @@ __all__ = [
     "keep_pictures",
     "read_decisions",
     "refusals",
+    "review_notes",
 ]

@@ -1,11 +1,14 @@
 """What a person decided about candidates: the lines of `decisions.jsonl`, of which a candidate's last one holds."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ...relation_regions import check_box
+from ..engine.candidates import Candidate
+from ..engine.work_folder import WorkFolder
 from ..fields import Record, as_text, read_json
 from ..line_files import split_torn
 from ..triplet import KEYPOINT_COUNT
@@ -21,7 +24,7 @@ class Decision:
         accept: None: nobody decided. exchanged: the two objects' places in the target change; boxes and keypoints of
             the same line are those after that.
         boxes: of the target's objects, XYXY in [0, 1]. keypoints: (N, 17, 3) by "target" and "objects".
-        prompt, phrases: words.
+        prompt, phrases: words. pictures: digests of what the person looked at, as `Candidate.pictures`.
     """
 
     candidate: str
@@ -31,6 +34,15 @@ class Decision:
     keypoints: dict[str, torch.Tensor] | None = None
     prompt: str | None = None
     phrases: list[str] | None = None
+    pictures: list[str] | None = None
+
+    def is_about(self, candidate: Candidate) -> bool:
+        """Whether the candidate's pictures are still those that the person looked at.
+
+        A line without pictures, as earlier versions wrote it, holds for whatever is there: no review of then is lost.
+        """
+        known = [*candidate.pictures]  # the target alone, while its objects are not drawn
+        return self.pictures is None or self.pictures[: len(known)] == known
 
 
 def read_decisions(root: Path) -> dict[str, Decision]:
@@ -56,6 +68,37 @@ def read_decisions(root: Path) -> dict[str, Decision]:
     return found
 
 
+def decision_about(candidate: Candidate, decisions: Mapping[str, Decision]) -> Decision:
+    """What holds for a candidate; nothing where nobody decided, or about other pictures than it has now."""
+    found = decisions.get(candidate.id)
+    return found if found is not None and found.is_about(candidate) else Decision(candidate.id)
+
+
+def review_notes(work: WorkFolder) -> Iterator[str]:
+    """What of the review no longer fits what it was about, a sentence each: other pictures, or other words since.
+
+    Raises:
+        ValueError: as `read_decisions`.
+    """
+    decisions = read_decisions(work.root)
+    for candidate in work.candidates():
+        decision, caption = decisions.get(candidate.id), work.record("caption", candidate.id)
+        if decision is None:
+            continue
+        if not decision.is_about(candidate):
+            yield (
+                f"candidate {candidate.id}: decided about another picture, so the decision is not applied. Look again: "
+                f"`relationbooth triplets review {work.root}`."
+            )
+        elif decision.accept and caption is not None:
+            for name, words in (("prompt", decision.prompt), ("phrases", decision.phrases)):
+                if words is not None and words != caption[name]:
+                    yield (
+                        f"candidate {candidate.id}: `{name}` is {words!r} as the review has it, not {caption[name]!r}. "
+                        f"To change that: `relationbooth triplets review {work.root}`."
+                    )
+
+
 def decision_of(values: object) -> tuple[Decision, list[str]]:
     """The decision that a line's fields say, and what is wrong with them."""
     record = Record(values)
@@ -78,8 +121,9 @@ def decision_of(values: object) -> tuple[Decision, list[str]]:
     keypoints = _keypoints(given["keypoints"], faults) if given.get("keypoints") is not None else None
     prompt = record.text("prompt") if given.get("prompt") is not None else None
     phrases = record.texts("phrases", optional=True)
+    pictures = record.texts("pictures", optional=True)
     places = None if boxes is None else boxes.tolist()
-    return Decision(candidate, word == "accept", exchanged, places, keypoints, prompt, phrases), faults
+    return Decision(candidate, word == "accept", exchanged, places, keypoints, prompt, phrases, pictures), faults
 
 
 def _keypoints(values: object, faults: list[str]) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ from ..reading import read_triplets
 from ..triplet import KEYPOINT_ORDERS, Triplet
 from ..writing import write_metadata
 from .annotate import STAGES, refusals
-from .decisions import Decision, read_decisions
+from .decisions import Decision, decision_about, read_decisions
 from .filter import Filter
 from .thresholds import FILE, Thresholds
 
@@ -46,16 +46,18 @@ class ExportOptions:
 def export(work: WorkFolder, folder: str | Path, options: ExportOptions) -> CardFacts:
     """Write a triplet folder that `read_triplets` reads, whole or not at all.
 
+    A decision about other pictures than the candidate has now is none, see `review_notes`.
+
     Raises:
         ValueError: nobody reviewed and `accept_all` is not set; nothing is left; a decision does not fit its candidate;
             records of boxes, pictures or thresholds that no longer hold, since stages did not run again to their end.
     """
     accepted, rules = refusals(work)
-    decisions = read_decisions(work.root)
-    candidates = work.candidates()
+    lines, candidates = read_decisions(work.root), work.candidates()
     known = {candidate.id for candidate in candidates}
-    if strangers := [name for name in decisions if name not in known]:
+    if strangers := [name for name in lines if name not in known]:
         raise ValueError(f"decisions about candidates that are not there: {', '.join(strangers)}.")
+    decisions = {c.id: decision for c in candidates if (decision := decision_about(c, lines)).accept is not None}
     if not decisions and not options.accept_all:
         raise ValueError(
             f"nobody has looked at the {len(accepted)} of {len(candidates)} candidates that the filters accepted. "
@@ -114,7 +116,7 @@ def _annotators(work: WorkFolder, candidates: list[Candidate]) -> dict[str, list
 
 
 def _provenances(work: WorkFolder, candidate: Candidate) -> list[dict]:
-    return [work.provenance(digest) for digest in (candidate.target, *candidate.objects)]
+    return [work.provenance(digest) for digest in candidate.pictures]
 
 
 def _order(work: WorkFolder, candidate: Candidate) -> str | None:
@@ -151,7 +153,12 @@ def _triplet(work: WorkFolder, candidate: Candidate, decision: Decision, boxes: 
         boxes: see `_boxes_of_all`.
     """
     caption, segment = work.record("caption", candidate.id), work.record("segment", candidate.id)
-    for phrase, box, mask in zip(candidate.phrases, boxes["target"], segment["target"]):
+    for i, (phrase, box, mask) in enumerate(zip(candidate.phrases, boxes["target"], segment["target"])):
+        if boxes["objects"][i] is None:
+            raise ValueError(
+                f"candidate {candidate.id} was accepted, but no {phrase!r} was found in its own picture, image prompt "
+                f"{i}. Give another picture of it, choose other `--boxes`, or reject the candidate."
+            )
         if box is None or mask is None:
             what = "box" if box is None else "mask"
             raise ValueError(
@@ -185,7 +192,7 @@ def _write(work: WorkFolder, folder: Path, candidates: list[Candidate], triplets
             return Path(shutil.copyfile(file, folder / f"{name}.png"))
 
         names = [candidate.id, *(f"{candidate.id}_object_{i}" for i in range(len(candidate.objects)))]
-        for name, digest in zip(names, (candidate.target, *candidate.objects)):
+        for name, digest in zip(names, candidate.pictures):
             lines.append({"file_name": f"{name}.png", "digest": digest, **work.provenance(digest)})
             lines += _ancestors(work, lines[-1]["parents"])
         moved.append(

@@ -12,8 +12,8 @@ from .thresholds import Thresholds
 
 
 class Filter(ReadsBoxes):
-    """{"accepted", "reasons": the rules that refuse, each with figure, threshold and sentence; "figures": of every
-    rule; "keypoints": {"target", "objects": N × 17 × [x, y, visible]}}."""
+    """{"accepted", "reasons": the rules that refuse, each with figure, threshold (null: of what is not there) and
+    sentence; "figures": of every rule; "keypoints": {"target", "objects": N × 17 × [x, y, visible]}}."""
 
     name = "filter"
     reads = ("find", "segment", "keypoints", "likeness", "relation")

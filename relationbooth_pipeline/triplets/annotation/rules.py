@@ -48,13 +48,13 @@ class Finding:
     """A rule's figure of one object (None: of the target as a whole), and whether it passes.
 
     Attributes:
-        sentence: what it means, for people.
+        threshold: None where none may let it pass. sentence: what it means, for people.
     """
 
     rule: str
     object: int | None
     figure: float
-    threshold: float
+    threshold: float | None
     passed: bool
     sentence: str
 
@@ -70,6 +70,11 @@ def at_least(rule: str, index: int | None, figure: float, threshold: float, sent
 def at_most(rule: str, index: int | None, figure: float, threshold: float, sentence: str) -> Finding:
     """A finding that passes up to its threshold."""
     return Finding(rule, index, float(figure), threshold, bool(figure <= threshold), sentence)
+
+
+def absent(rule: str, index: int, sentence: str) -> Finding:
+    """A finding that no threshold lets pass: there is nothing that a figure could be of."""
+    return Finding(rule, index, 0.0, None, False, sentence)
 
 
 def findings(evidence: Evidence, t: Thresholds) -> Iterator[Finding]:
@@ -91,7 +96,7 @@ def box_findings(e: Evidence, t: Thresholds) -> Iterator[Finding]:
     for where, found, taken, boxes, suffix in parts:
         for i, phrase in enumerate(e.phrases):
             if boxes[i] is None:
-                yield at_least(f"box{suffix}", i, 0.0, t.box_score, f"no {phrase!r} was found in {where}.")
+                yield absent(f"box{suffix}", i, f"no {phrase!r} was found in {where}.")
                 continue
             area = (boxes[i][2] - boxes[i][0]) * (boxes[i][3] - boxes[i][1])
             yield at_least(f"area{suffix}", i, area, t.box_area, f"{phrase!r} takes {area:.1%} of {where}.")
@@ -135,7 +140,7 @@ def mask_findings(e: Evidence, t: Thresholds) -> Iterator[Finding]:
             if boxes[i] is None:
                 continue
             if masks[i] is None:
-                yield at_least(f"mask{suffix}", i, 0.0, t.mask_fills_box, f"{phrase!r}{where} has no mask.")
+                yield absent(f"mask{suffix}", i, f"{phrase!r}{where} has no mask.")
                 continue
             x0, y0, x1, y1 = box_places(boxes[i], masks[i].shape)
             inside = masks[i][y0:y1, x0:x1]

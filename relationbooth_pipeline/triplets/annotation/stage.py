@@ -10,7 +10,7 @@ import torch
 from ..annotators import Annotator, Choice
 from ..engine.candidates import Candidate
 from ..engine.work_folder import WorkFolder, inputs_digest
-from .decisions import Decision, read_decisions
+from .decisions import Decision, decision_about, read_decisions
 
 A = TypeVar("A", bound=Annotator)
 Told = Callable[[str, int, int], None]  # (stage, done, of how many)
@@ -58,10 +58,10 @@ class Stage(ABC, Generic[A]):
         return record
 
     def decision(self, candidate: Candidate) -> Decision:
-        """What a reviewer changed; nothing before the review."""
+        """What a reviewer changed; nothing before the review, or where it was about other pictures."""
         if self._decisions is None:
             self._decisions = read_decisions(self.work.root)
-        return self._decisions.get(candidate.id, Decision(candidate.id))
+        return decision_about(candidate, self._decisions)
 
     def run(self, candidates: Sequence[Candidate], told: Told = lambda stage, done, count: None) -> int:
         """Make the records that are missing or of other inputs; how many. The model loads only when there is one."""

@@ -40,6 +40,11 @@ class Candidate:
                 f"{len(self.objects)}."
             )
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Digests of the target and of its objects."""
+        return (self.target, *self.objects)
+
     def as_record(self) -> dict:
         """All but the id, JSON-ready: what the record of stage "same" or "given" holds."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if k != "id"}

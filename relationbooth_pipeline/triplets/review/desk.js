@@ -25,7 +25,8 @@ function isShown(entry) {
 
 function showList() {
   find("list").replaceChildren(...all.filter(isShown).map((entry) => {
-    const said = entry.decision ?? (entry.accepted ? "passed" : "refused by the filters");
+    const verdict = entry.accepted ? "passed" : "refused by the filters";
+    const said = entry.decision ?? (entry.is_outdated ? "look again" : verdict);
     const button = made("button", { type: "button", class: entry.decision ?? "", "aria-current": entry.id === now?.id });
     button.append(made("img", { src: `pictures/${entry.target.digest}.png`, alt: "", loading: "lazy" }),
       made("span", {}, `${entry.id}: ${said}`));
@@ -44,6 +45,7 @@ function open(id) {
   find("title").textContent = now.id;
   find("verdict").textContent = now.accepted ? "The filters accept it." : "The filters refuse it.";
   find("verdict").className = now.accepted ? "good" : "bad";
+  find("outdated").hidden = !now.is_outdated;
   find("predicate").textContent = now.predicate;
   find("prompt").value = now.prompt;
   find("phrases").replaceChildren(...now.phrases.map((phrase, i) => {
@@ -195,7 +197,8 @@ function exchange() {
 async function decide(decision) {
   if (!now) return;
   const phrases = [...find("phrases").querySelectorAll("input")].map((input) => input.value.trim());
-  const line = { candidate: now.id, decision, exchanged: now.exchanged, prompt: find("prompt").value.trim(), phrases };
+  const line = { candidate: now.id, decision, exchanged: now.exchanged, prompt: find("prompt").value.trim(), phrases,
+    pictures: [now.target, ...now.objects].map((picture) => picture.digest) };
   if (now.edited.boxes) {
     if (now.boxes.includes(null)) {
       find("fault").textContent = "Draw every object's box, or undo the changes.";

@@ -3,11 +3,12 @@
 import json
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import cache
 
 from ...relation_layouts import missing_phrases
-from ..annotation.decisions import DECISIONS, Decision, decision_of, read_decisions
+from ..annotation.decisions import DECISIONS, Decision, decision_about, decision_of, read_decisions
 from ..annotation.segment import Segment
 from ..engine.candidates import Candidate
 from ..engine.work_folder import WorkFolder
@@ -35,14 +36,14 @@ class Desk:
     def listing(self) -> list[dict]:
         """Every candidate as the page draws it, JSON-ready."""
         decisions = read_decisions(self.work.root)
-        return [self._shown(c, decisions.get(c.id, Decision(c.id))) for c in self.candidates.values()]
+        return [self._shown(candidate, decisions) for candidate in self.candidates.values()]
 
     def pictures(self) -> set[str]:
         """Digests of the files that the page may ask for."""
         found: set[str] = set()
         for candidate in self.candidates.values():
             masks = self.work.record("segment", candidate.id)["target"]
-            found |= {candidate.target, *candidate.objects, *filter(None, masks)}
+            found |= {*candidate.pictures, *filter(None, masks)}
         return found
 
     def decide(self, values: dict) -> dict:
@@ -62,10 +63,11 @@ class Desk:
             raise ValueError(" ".join(faults))
         known = ("candidate", "decision", "exchanged", "boxes", "keypoints", "prompt", "phrases")
         line = {name: values[name] for name in known if values.get(name) is not None}
+        line["pictures"] = [*candidate.pictures]
         line["time"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
         with self._writing:
             add_line(self.work.root / DECISIONS, line)
-        return self._shown(candidate, read_decisions(self.work.root)[candidate.id])
+        return self._shown(candidate, read_decisions(self.work.root))
 
     def counts(self) -> Counter:
         """How many candidates are accepted, rejected, undecided, and edited so that the stages must run again."""
@@ -74,7 +76,8 @@ class Desk:
         found["stale"] = sum(entry["is_stale"] for entry in listing if entry["decision"] == "accept")
         return found
 
-    def _shown(self, candidate: Candidate, decision: Decision) -> dict:
+    def _shown(self, candidate: Candidate, decisions: Mapping[str, Decision]) -> dict:
+        decision = decision_about(candidate, decisions)
         records = {stage: self.work.record(stage, candidate.id) for stage in ("segment", "filter", "caption")}
         boxes = json.loads(json.dumps(Segment(self.work).boxes(candidate)))  # tuples → lists
         cut = records["segment"]["boxes"]["target"]
@@ -99,6 +102,7 @@ class Desk:
             "decision": None if decision.accept is None else ("accept" if decision.accept else "reject"),
             "exchanged": decision.exchanged,
             "edited": {"boxes": decision.boxes is not None, "keypoints": bool(edited)},
+            "is_outdated": decision.accept is None and candidate.id in decisions,
             "is_stale": cut != boxes["target"],
         }
 
@@ -110,6 +114,8 @@ class Desk:
 def _faults(candidate: Candidate, decision: Decision, caption: dict) -> list[str]:
     """What a decision's own lines cannot tell: whether it fits its candidate."""
     count, found = len(candidate.phrases), []
+    if not decision.is_about(candidate):
+        found.append("`pictures` must be those that the folder holds now. Reload the page, and look again.")
     if decision.exchanged and count != 2:
         found.append(f"`exchanged` is for two objects, this candidate has {count}.")
     lengths = {"boxes": decision.boxes, "phrases": decision.phrases, **(decision.keypoints or {})}

@@ -86,6 +86,21 @@ def test_all_faults_of_all_rows_are_told_at_once(folder):
     assert len(lines) == len(wanted) and all(line.startswith(start) for line, start in zip(lines, wanted))
 
 
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("Hug 1.png", "`Hug 1`: `Hug 1.JPG` and `Hug 1.png` are both its target. Remove one, or rename it."),
+        ("Hug 1_object_0.jpg", "`Hug 1`: `Hug 1_object_0.jpg` and `Hug 1_object_0.png` are both its object 0. Remove"),
+        ("Hug 1_object_01.webp", "`Hug 1`: `Hug 1_object_01.webp` and `Hug 1_object_1.jpg` are both its object 1. "),
+    ],
+)
+def test_no_photo_takes_the_place_of_another_silently(folder, name, message):
+    photo(size=(20, 10)).save(folder / name)
+    with pytest.raises(ValueError) as caught:
+        read_pictures(folder, **WORDS)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
 def test_two_targets_of_one_name_are_refused(folder):
     photo(size=(20, 10)).save(folder / "hug_1.png")
     rows = "Hug 1.JPG,Hug 1_object_0.png;Hug 1_object_1.jpg\n" * 2

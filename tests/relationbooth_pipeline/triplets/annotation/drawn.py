@@ -1,5 +1,6 @@
 """Pictures of coloured blocks, and annotators that read them exactly: what they find is known."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,10 @@ def annotated(folder: Path, pictures: Path, loads=None, thresholds=None, prompt=
     keep_pictures(work, read_pictures(pictures, ["cat", "dog"], "hugging", prompt))
     annotate(work, choices(loads, **changes), thresholds or Thresholds())
     return work
+
+
+def decide(work: WorkFolder, *lines: dict) -> None:
+    """Add lines to `decisions.jsonl`."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    with open(work.root / "decisions.jsonl", "a", encoding="utf-8") as file:
+        file.write(text)

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from relationbooth_pipeline.commands.main import app
 from relationbooth_pipeline.triplets import read_triplets
+from relationbooth_pipeline.triplets.engine import WorkFolder
+from relationbooth_pipeline.triplets.review import Desk
 
 from . import drawn
 from .drawn import save_pictures
@@ -73,6 +75,23 @@ def test_refusals_name_rule_figure_and_threshold(tmp_path, own):
     assert result.exit_code == 1 and "none of 2 candidates is left" in result.output
     record = json.loads((tmp_path / "out_work" / "filter" / "hug.json").read_text())
     assert not record["accepted"] and record["reasons"][0]["rule"] == "area"
+    drawn.draw(pictures / "hug.png", cat=drawn.LEFT)  # no dog
+    result = run("annotate", pictures, tmp_path / "out", *OPTIONS, *own, "--threshold", "box_score=0", "--accept_all")
+    assert "box: no 'dog' was found in the target.\n" in result.output
+
+
+def test_what_the_review_said_of_other_pictures_or_instead_of_later_words_is_told(tmp_path, own):
+    pictures, work = save_pictures(tmp_path / "pictures"), WorkFolder(tmp_path / "out_work")
+    run("annotate", pictures, tmp_path / "out", *OPTIONS, *own)
+    for name in ("hug", "hug-2"):
+        Desk(work).decide({"candidate": name, "decision": "accept", "prompt": "a cat is hugging a dog"})
+    drawn.draw(pictures / "hug.png", cat=drawn.RIGHT, dog=drawn.LEFT)
+    prompt = "a cat is hugging a dog at night"
+    result = run("annotate", pictures, tmp_path / "out", *OPTIONS, *own, "--prompt", prompt)
+    told = " ".join(result.output.split())
+    assert result.exit_code == 0 and f"{tmp_path / 'out'}: 1 triplets of 2 candidates" in told
+    assert "candidate hug: decided about another picture, so the decision is not applied. Look again" in told
+    assert f"candidate hug-2: `prompt` is 'a cat is hugging a dog' as the review has it, not '{prompt}'" in told
 
 
 @pytest.mark.parametrize(

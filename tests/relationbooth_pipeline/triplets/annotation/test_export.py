@@ -1,7 +1,6 @@
 """What leaves the work folder: a triplet folder that is read as whoever trains reads it, with what people decided."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -12,33 +11,12 @@ from huggingface_hub.repocard import DatasetCard
 from relationbooth_pipeline.relation_images import read_mask
 from relationbooth_pipeline.triplets import check_assignments, read_triplets
 from relationbooth_pipeline.triplets.annotation import ExportOptions, Thresholds, annotate, export, keep_pictures
-from relationbooth_pipeline.triplets.annotation.decisions import read_decisions
 from relationbooth_pipeline.triplets.photos import read_pictures
 
 from . import drawn
-from .drawn import LEFT, MIDDLE, RIGHT, annotated, choices, save_pictures
+from .drawn import LEFT, MIDDLE, RIGHT, choices, decide
 
 UNSEEN = ExportOptions(accept_all=True)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with pictures and their work, annotated once."""
-    folder = tmp_path_factory.mktemp("made")
-    annotated(folder / "work", save_pictures(folder / "pictures"))
-    return folder
-
-
-@pytest.fixture
-def work(made, tmp_path):
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    return drawn.WorkFolder(tmp_path / "work")
-
-
-def decide(work, *lines):
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    with open(work.root / "decisions.jsonl", "a", encoding="utf-8") as file:
-        file.write(text)
 
 
 def test_what_was_found_is_what_is_read(work, tmp_path):
@@ -115,33 +93,6 @@ def test_nobody_s_review_is_not_skipped_silently(work, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_last_decision_of_a_candidate_holds(work, tmp_path):
-    decide(work, {"candidate": "hug", "decision": "accept"}, {"candidate": "hug-2", "decision": "accept"})
-    decide(work, {"candidate": "hug", "decision": "reject"})
-    facts = export(work, tmp_path / "out", ExportOptions())
-    assert [t.image.name for t in read_triplets(tmp_path / "out")] == ["hug-2.png"] and facts.reviewed == 1
-
-
-def test_undecided_ones_follow_the_filters_only_where_all_are_accepted(work, tmp_path):
-    decide(work, {"candidate": "hug", "decision": "accept"})
-    assert export(work, tmp_path / "some", ExportOptions()).exported == 1
-    facts = export(work, tmp_path / "all", UNSEEN)
-    assert (facts.exported, facts.reviewed) == (2, 1)
-    assert "Nobody has looked at 1 of these" in (tmp_path / "all" / "README.md").read_text()
-
-
-def test_edited_words_and_keypoints_are_exported(work, tmp_path):
-    points = torch.rand(2, 17, 3, generator=torch.Generator().manual_seed(0)).round(decimals=3)
-    words = {"prompt": "a tabby is hugging a puppy", "phrases": ["tabby", "puppy"]}
-    decide(work, {"candidate": "hug", "decision": "accept", "keypoints": {"target": points.tolist()}, **words})
-    export(work, tmp_path / "out", ExportOptions())
-    (triplet,) = read_triplets(tmp_path / "out")
-    torch.testing.assert_close(triplet.keypoints, points)
-    assert triplet.phrases == ["tabby", "puppy"] and triplet.prompt == words["prompt"]
-    untouched = torch.tensor(work.record("filter", "hug")["keypoints"]["objects"])
-    torch.testing.assert_close(triplet.image_prompt_keypoints, untouched)
-
-
 def test_edited_boxes_are_looked_into_anew_and_by_their_stages_alone(work, tmp_path):
     decide(work, {"candidate": "hug", "decision": "accept", "boxes": [list(MIDDLE), list(RIGHT)]})
     with pytest.raises(ValueError, match="candidate hug: its boxes were edited after its masks were cut. Run"):
@@ -154,15 +105,6 @@ def test_edited_boxes_are_looked_into_anew_and_by_their_stages_alone(work, tmp_p
     torch.testing.assert_close(triplet.boxes[0], torch.tensor(MIDDLE))
     rows = torch.nonzero(read_mask(triplet.masks[0]))
     assert rows[0].tolist() == [4, 18]  # the box's corner: .1 · 40 rows, .3 · 60 columns
-
-
-def test_exchanged_objects_change_places(work, tmp_path):
-    decide(work, {"candidate": "hug", "decision": "accept", "exchanged": True})
-    annotate(work, choices(), Thresholds())
-    export(work, tmp_path / "out", ExportOptions())
-    (triplet,) = read_triplets(tmp_path / "out")
-    torch.testing.assert_close(triplet.boxes, torch.tensor([RIGHT, LEFT]))
-    assert check_assignments([triplet])[0][0] == "right" and triplet.phrases == ["cat", "dog"]
 
 
 def test_what_an_annotation_that_was_stopped_midway_left_is_not_exported(work, tmp_path):
@@ -193,55 +135,6 @@ def test_thresholds_that_the_filter_did_not_come_to_apply_are_not_told_as_its_ow
     Thresholds().changed(["identity=1.5"]).write(work.root)
     with pytest.raises(ValueError, match="candidate hug: .*thresholds .* changed after stage 'filter'"):
         export(work, tmp_path / "out", UNSEEN)
-
-
-@pytest.mark.parametrize(
-    "line, message",
-    [
-        ({"decision": "accept"}, "line 1: lacks 'candidate'"),
-        ({"candidate": "hug", "decision": "yes"}, "`decision` must be accept or reject, got 'yes'"),
-        ({"candidate": "hug", "decision": "accept", "boxes": [[0, 0, 2, 1]] * 2}, "`boxes`"),
-        ({"candidate": "hug", "decision": "accept", "boxes": [[0, 0, 1]]}, "`boxes` must hold four finite numbers"),
-        (
-            {"candidate": "hug", "decision": "accept", "keypoints": {"target": [[[0, 0, 2]] * 17]}},
-            "`target` must be N × 17",
-        ),
-        ({"candidate": "hug", "decision": "accept", "exchanged": "no"}, "`exchanged` must be true or false"),
-        ([1], "must be a JSON object"),
-    ],
-)
-def test_decisions_that_say_nothing_are_refused_by_their_line(work, line, message):
-    decide(work, line)
-    with pytest.raises(ValueError, match=f"decisions.jsonl line 1: .*{message}|{message}"):
-        read_decisions(work.root)
-
-
-@pytest.mark.parametrize(
-    "line, message",
-    [
-        ({"candidate": "kiss", "decision": "accept"}, "decisions about candidates that are not there: kiss"),
-        ({"candidate": "hug", "decision": "reject"}, "none of 2 candidates is left.* by hand: 1"),
-        (
-            {"candidate": "hug", "decision": "accept", "phrases": ["cat", "cow"]},
-            "candidate hug: `phrases`: 'cow' must stand",
-        ),
-        ({"candidate": "hug", "decision": "accept", "boxes": [list(LEFT)]}, r"one per phrase \(2\), got 1"),
-    ],
-)
-def test_decisions_that_do_not_fit_stop_the_export_whole(work, tmp_path, line, message):
-    decide(work, line)
-    with pytest.raises(ValueError, match=message):
-        export(work, tmp_path / "out", ExportOptions())
-    assert not (tmp_path / "out").exists()
-
-
-def test_who_is_accepted_by_hand_needs_a_box(tmp_path):
-    work = annotated(tmp_path / "work", save_pictures(tmp_path / "pictures", cat=LEFT))  # no dog in the target
-    decide(work, {"candidate": "hug", "decision": "accept"})
-    with pytest.raises(
-        ValueError, match="candidate hug was accepted, but 'dog' has no box in the target. Draw its box"
-    ):
-        export(work, tmp_path / "out", ExportOptions())
 
 
 def test_a_candidate_that_no_filter_saw_stops_the_export(work, tmp_path):

@@ -18,8 +18,16 @@ PLACES = ("keypoints_inside", "target_keypoints", "shared_keypoints")
 FAR, PART, GROUP = (0.55, 0.1, 0.95, 0.9), (0.1, 0.2, 0.3, 0.5), (0.0, 0.0, 1.0, 1.0)
 
 
-def refused(evidence) -> set:
-    return {(f.rule, f.object) for f in findings(evidence, T) if not f.passed}
+# Any figure passes.
+LOOSE = replace(
+    T, box_score=-9, rival_score=9, box_area=-9, mask_in_box=-9, mask_fills_box=-9, mask_overlap=9, keypoints_inside=-9,
+    keypoint_lead=-9, target_keypoints=-9, shared_keypoints=-9, identity=-9, identity_margin=-9, copy_pixels=-9,
+    copy_keypoints=-9, relation_yes=-9, relation_no=9,
+)  # fmt: skip
+
+
+def refused(evidence, thresholds=T) -> set:
+    return {(f.rule, f.object) for f in findings(evidence, thresholds) if not f.passed}
 
 
 def rival(box, share):
@@ -109,6 +117,23 @@ def test_an_object_that_nobody_found_is_refused_as_such():
     assert refused(replace(good(), **changes)) == {("box", 0)}  # not also all that follows from it
     (reason,) = [f for f in findings(replace(good(), **changes), T) if f.rule == "box" and not f.passed]
     assert reason.sentence == "no 'cat' was found in the target." and reason.figure == 0
+
+
+@pytest.mark.parametrize("thresholds", [replace(T, box_score=0, mask_fills_box=0), LOOSE])
+@pytest.mark.parametrize("part", ["", "_alone"])
+def test_no_threshold_accepts_what_is_not_there(thresholds, part):
+    whole = replace(good(), has_keypoints=False, pixels=[None, 0.2], similarity=None)
+    without = replace(whole, **{f"masks{part}": with_one(getattr(whole, f"masks{part}"), 1, None)})
+    assert refused(whole, thresholds) == set() and refused(without, thresholds) == {(f"mask{part}", 1)}
+    without = replace(
+        without,
+        **{
+            f"found{part}": with_one(getattr(whole, f"found{part}"), 1, []),
+            f"taken{part}": with_one(getattr(whole, f"taken{part}"), 1, None),
+            f"boxes{part}": with_one(getattr(whole, f"boxes{part}"), 1, None),
+        },
+    )
+    assert refused(without, thresholds) == {(f"box{part}", 1)}
 
 
 def test_boxes_that_a_person_placed_need_no_detector():

@@ -1,5 +1,6 @@
 """`relationbooth triplets make` from a plan to triplets that `check` passes, with a painter of coloured blocks."""
 
+import importlib.util
 import json
 import sys
 
@@ -8,7 +9,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from relationbooth_pipeline.commands.main import app
+from relationbooth_pipeline.commands.triplets.cluster import Cluster
+from relationbooth_pipeline.parallel import Share
 from relationbooth_pipeline.triplets import read_triplets
+from relationbooth_pipeline.triplets.annotation import STAGES
 from relationbooth_pipeline.triplets.generators import Drawn, Generator
 from tests.relationbooth_pipeline.triplets.annotation import drawn
 
@@ -111,3 +115,18 @@ def test_one_stage_alone(make, tmp_path):
     status, said = make("--stage", "segment")
     assert status == 0 and "done up to segment" in said
     assert not (tmp_path / "out_work" / "keypoints").exists()
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("last, count", [("find", 1), ("keypoints", 3), ("filter", 7)])
+def test_every_engine_stops_after_the_last_stage_that_is_asked_for(make, tmp_path, monkeypatch, engine, last, count):
+    said_by_share: list[str] = []
+    found = importlib.util.find_spec  # Ray need not be there
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *of: name == "ray" or found(name, *of))
+    monkeypatch.setattr(Cluster, "run", lambda self, job: said_by_share.extend(job(Share())))
+    status, said = make("--until", last, "--engine", engine)
+    assert status == 0 and ("accepted" in said if last == "filter" else f"done up to {last}" in said), said
+    assert engine == "local" or f"{last}: 2 candidates done" in said_by_share
+    later = [stage for stage in list(STAGES)[count:] if stage != "segment"]  # what is cut out has its mask
+    assert not [stage for stage in later if (tmp_path / "out_work" / stage).exists()]
+    assert not (tmp_path / "out").exists()

@@ -8,12 +8,12 @@ import urllib.request
 
 import pytest
 
-from relationbooth_pipeline.triplets.annotation import ExportOptions, export
+from relationbooth_pipeline.triplets.annotation import ExportOptions, export, review_notes
 from relationbooth_pipeline.triplets.annotation.decisions import DECISIONS
 from relationbooth_pipeline.triplets.engine import WorkFolder
 from relationbooth_pipeline.triplets.review import Desk, review_server
 
-from ..annotation.drawn import LEFT, RIGHT, annotated, save_pictures
+from ..annotation.drawn import LEFT, MIDDLE, RIGHT, annotated, decide, draw, save_pictures
 
 
 @pytest.fixture
@@ -55,6 +55,37 @@ def test_decisions_are_added_never_overwritten_and_the_export_follows_the_last(d
     export(work, tmp_path / "triplets", ExportOptions())
     text = (tmp_path / "triplets" / "metadata.jsonl").read_text(encoding="utf-8")
     assert [json.loads(line)["prompt"] for line in text.splitlines()][1] == "a cat is hugging my dog"
+
+
+@pytest.mark.parametrize("name, boxes", [("hug", {"cat": RIGHT, "dog": LEFT}), ("hug_object_1", {"dog": MIDDLE})])
+def test_what_was_decided_about_a_picture_does_not_hold_for_another_of_its_name(desk, work, tmp_path, name, boxes):
+    before = desk.listing()[0]
+    points, words = before["keypoints"], {"prompt": "a tabby is hugging a puppy", "phrases": ["tabby", "puppy"]}
+    points["target"][0][0] = [0.12, 0.34, 1]
+    edits = {"boxes": [list(MIDDLE), list(RIGHT)], "keypoints": points, **words}
+    desk.decide({"candidate": "hug", "decision": "accept", **edits})
+    draw(tmp_path / "pictures" / f"{name}.png", **boxes)
+    annotated(work.root, tmp_path / "pictures")
+    with pytest.raises(ValueError, match="nobody has looked at the [12] of 2 candidates"):
+        export(work, tmp_path / "out", ExportOptions())
+    [note] = review_notes(work)
+    assert note.startswith("candidate hug: decided about another picture, so the decision is not applied. Look again: ")
+    anew = Desk(work)
+    shown = anew.listing()[0]
+    assert shown["is_outdated"] and shown["decision"] is None and shown["prompt"] == "a cat is hugging a dog"
+    placed = [boxes.get("cat", LEFT), boxes["dog"] if name == "hug" else RIGHT]
+    assert sum(shown["boxes"], []) == pytest.approx(sum(map(list, placed), [])) and not any(shown["edited"].values())
+    assert shown["keypoints"]["target"][0][0] != [0.12, 0.34, 1]
+    seen = [picture["digest"] for picture in (before["target"], *before["objects"])]  # a page left open meanwhile
+    with pytest.raises(ValueError, match="`pictures` must be those that the folder holds now. Reload the page"):
+        anew.decide({"candidate": "hug", "decision": "accept", "pictures": seen})
+    assert not anew.decide({"candidate": "hug", "decision": "accept"})["is_outdated"] and not [*review_notes(work)]
+    assert export(work, tmp_path / "out", ExportOptions()).reviewed == 1
+
+
+def test_a_line_without_pictures_holds_for_those_that_are_there(desk, work):
+    decide(work, {"candidate": "hug", "decision": "reject"})  # as earlier versions wrote it
+    assert desk.listing()[0]["decision"] == "reject" and not [*review_notes(work)]
 
 
 def test_exchanged_objects_change_places_at_once_and_moved_boxes_wait_for_new_masks(desk):
