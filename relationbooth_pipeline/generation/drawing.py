@@ -107,8 +107,7 @@ def prepare(
         ValueError: something cannot be found, does not fit or could not be loaded.
     """
     resolved = resolve_sources(settings)
-    files = [lora_file(source) for source, _ in resolved.lora]
-    record = settings.as_record() | {"lora_sha256": [None if file is None else sha256(file) for file in files]}
+    record = settings.as_record() | {"lora_sha256": [sha256(lora_file(source)) for source, _ in resolved.lora]}
     small = is_miniature(resolved)
     if pipe is None:
         pipe = load_pipeline(resolved, needs_adapter=bool(images))
