@@ -116,10 +116,15 @@ def draw_jobs(
 
     Args:
         on_step: told (number of the job from 0, steps done, steps of this picture).
+    Raises:
+        ValueError: model or adapter, which all jobs share, could not be loaded; nothing is drawn then.
     """
     from .drawing import prepare, save
+    from .sources import load_pipeline, resolve_sources
 
     pipe = None
+    if any(not job.output.exists() for job in jobs):
+        pipe = load_pipeline(resolve_sources(replace(jobs[0].settings, lora=[])), needs_adapter=False)
     for number, job in enumerate(jobs):
         told: dict[str, Any] = {"line": job.line, "output": str(job.output)}
         if job.output.exists():
@@ -130,7 +135,6 @@ def draw_jobs(
                 # Opened anew: the photos of a thousand jobs at once fit no memory.
                 images: list[Image.Image] = job.settings.checked()
                 generation = prepare(job.settings, images, pipe)
-                pipe = generation.pipe
                 step = None if on_step is None else lambda done, steps, number=number: on_step(number, done, steps)
                 save(generation, generation.run(step), job.output)
                 told |= {"status": "drawn", "seed": job.settings.seed, "seconds": round(time.monotonic() - began, 2)}

@@ -93,10 +93,8 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
         _loaded(f"the adapter `{settings.adapter}`", pipe.load_relation_adapter, settings.adapter, **options)
     check_adapter(pipe, settings, needs_adapter)
     load_loras(pipe, settings.lora)
-    if OFFLOADS[settings.offload]:
-        getattr(pipe, OFFLOADS[settings.offload])(device=device)
-    else:
-        pipe.to(device)
+    move = getattr(pipe, OFFLOADS[settings.offload] or "to")
+    _loaded(f"the model `{settings.model}`, which goes to `{device}`,", move, device=torch.device(device))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
