@@ -20,7 +20,7 @@ from .relation_inputs import (
     phrases_per_sample,
     scales_per_sample,
 )
-from .relation_layouts import AutomaticLayout, acting_calls, prompt_spans, side_by_side, warn_of_missing_phrases
+from .relation_layouts import AutomaticLayout, acting_calls, default_boxes, prompt_spans, warn_of_missing_phrases
 from .relation_regions import bounding_boxes, boxes_per_sample, masks_per_sample, pad_boxes
 from .relation_rows import GUIDED, OTHER_UNET, Conditioning, Drawing, ImagePromptKwargs, check_roles, is_known, roles_of
 
@@ -158,12 +158,7 @@ class RelationConditioningMixin(RelationEncodingMixin):
 
     def layout(self, count: int) -> list[list[float]]:
         """Boxes for `count` objects when none are given: the heaviest RelationLoRA's prior, else side by side."""
-        prior = getattr(self.heaviest_relation(), "layout_prior", None)
-        if prior and len(prior) == count:
-            return [list(box) for box in prior]
-        if prior:
-            logger.warning(f"the layout prior is for {len(prior)} objects, not {count}: they are placed side by side.")
-        return side_by_side(count)
+        return default_boxes(self.heaviest_relation(), count)
 
     def _condition(self, inputs: ImagePromptInputs, drawing: Drawing) -> ImagePromptKwargs:
         self.check_adapter()

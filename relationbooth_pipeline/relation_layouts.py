@@ -14,7 +14,7 @@ from diffusers.utils import logging
 from transformers import PreTrainedTokenizerBase
 
 from .relation_images import short_repr
-from .relation_regions import token_masks
+from .relation_regions import RelationMetadata, token_masks
 
 logger = logging.get_logger(__name__)
 
@@ -22,6 +22,16 @@ logger = logging.get_logger(__name__)
 def side_by_side(count: int) -> list[list[float]]:
     """Layout used when nothing else is known: equal columns from left to right over the middle 80 % of the height."""
     return [[i / count, 0.1, (i + 1) / count, 0.9] for i in range(count)]
+
+
+def default_boxes(relation: RelationMetadata | None, count: int) -> list[list[float]]:
+    """Boxes for `count` objects when none are given: the prior of the RelationLoRA in force, else side by side."""
+    prior = relation.layout_prior if relation else None
+    if prior and len(prior) == count:
+        return [list(box) for box in prior]
+    if prior:
+        logger.warning(f"the layout prior is for {len(prior)} objects, not {count}: they are placed side by side.")
+    return side_by_side(count)
 
 
 def acting_calls(start: float, end: float, calls: int) -> list[int]:

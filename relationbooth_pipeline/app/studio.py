@@ -185,14 +185,13 @@ class Studio:
         if header is not None:
             self.offers[name].template, self.offers[name].layout = header.template, header.layout_prior
 
-    def lora_sha256(self, name: str) -> str | None:
-        """Of the file of an offered LoRA, as written pictures tell it; None for a repository's."""
+    def lora_sha256(self, name: str) -> str:
+        """Of the file of an offered LoRA, as written pictures tell it."""
         from ..generation.settings import GenerationSettings, sha256
         from ..generation.sources import lora_file, resolve_sources
 
         given = GenerationSettings("a picture", lora=[(self.offers[name].source, 1.0)], **self.base)
-        file = lora_file(resolve_sources(given).lora[0][0])
-        return None if file is None else sha256(file)
+        return sha256(lora_file(resolve_sources(given).lora[0][0]))
 
     def settings(
         self, request: dict, images: list[str], count: int = 1

@@ -15,9 +15,9 @@ import torch
 from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from ..relation_files import HEADER_KEY, LORA_WEIGHT_NAME, check_finite, whole_file
+from ..relation_files import HEADER_KEY, LORA_WEIGHT_NAME, check_finite, read_checkpoint, whole_file
 from ..relation_regions import read_relation_metadata
 
 PEFT_HEADER = "lora_adapter_metadata"  # diffusers' entry with rank and alpha; it excludes `.alpha` keys
@@ -36,13 +36,17 @@ def is_lora(keys: Iterable[str]) -> bool:
 
 def kohya_name(source: Path) -> str:
     """File name of the twin: people put it into a folder of many, so it says its relation."""
-    metadata = read_relation_metadata(source)
-    return twin_name(metadata.relation if metadata else Path(source).stem)
+    return _twin_of(source, Path(source).stem)
 
 
 def twin_name(relation: str) -> str:
     """File name of a relation's twin, in characters that every system takes."""
     return f"{re.sub(r'[^0-9A-Za-z_-]+', '_', relation).strip('_') or 'lora'}_kohya.safetensors"
+
+
+def _twin_of(ours: Path, otherwise: str) -> str:
+    metadata = read_relation_metadata(ours)
+    return twin_name(metadata.relation if metadata else otherwise)
 
 
 def write_kohya(source: Path, target: Path) -> None:
@@ -77,9 +81,7 @@ def read_kohya(source: Path, target: Path, unet: UNet2DConditionModel) -> None:
     Raises:
         ValueError: layers of the text encoders, keys that no layer of `unet` has, or numbers that are not finite.
     """
-    with safe_open(source, "pt") as file:
-        header = dict(file.metadata() or {})
-    given = load_file(source)
+    given, header = _read(source)
     if foreign := sorted(key for key in given if not key.startswith("lora_unet_")):
         raise ValueError(f"`{source}` holds more than UNet layers (first: `{foreign[0]}`). A RelationLoRA has none.")
     state, alphas = StableDiffusionXLPipeline.lora_state_dict(dict(given), unet_config=unet.config)
@@ -115,9 +117,8 @@ def write_both(source: Path, folder: Path, unet: UNet2DConditionModel) -> list[s
         ValueError: as `read_kohya` and `write_kohya`.
     """
     ours = folder / LORA_WEIGHT_NAME
-    with safe_open(source, "pt") as file:
-        kohya = is_kohya(list(file.keys()))
-    if kohya:
+    given, _ = _read(source)
+    if is_kohya(given):
         read_kohya(source, ours, unet)
     else:
         state, header = _peft_state(source)
@@ -128,18 +129,36 @@ def write_both(source: Path, folder: Path, unet: UNet2DConditionModel) -> list[s
                     f"`{source}` does not fit the UNet: it has no layer `{path}`. Name the base with `--unet`."
                 )
         with whole_file(ours) as temporary:
-            save_file(load_file(source), temporary, metadata=header)
-    twin = kohya_name(source if not kohya or read_relation_metadata(ours) is None else ours)
+            save_file(given, temporary, metadata=header)
+    twin = _twin_of(ours, Path(source).stem)
     write_kohya(ours, folder / twin)
     return [LORA_WEIGHT_NAME, twin]
 
 
+def _read(source: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and header of a LoRA; a pickle has no header.
+
+    Raises:
+        ValueError: damaged, or a pickle that holds anything but named tensors.
+    """
+    state = read_checkpoint(source)
+    if Path(source).suffix == ".safetensors":
+        with safe_open(source, "pt") as file:
+            return state, dict(file.metadata() or {})
+    named = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
+    if foreign := [key for key in state if key not in named]:
+        raise ValueError(
+            f"`{source}` holds more than named tensors (first: `{foreign[0]}`). Save those of the LoRA as safetensors."
+        )
+    # safetensors writes neither strided tensors nor such as share their memory; a pickle may hold both.
+    return {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in named.items()}, {}
+
+
 def _peft_state(source: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors under PEFT's keys, and the header."""
-    with safe_open(source, "pt") as file:
-        header = dict(file.metadata() or {})
+    given, header = _read(source)
     state = {}
-    for key, tensor in load_file(source).items():
+    for key, tensor in given.items():
         key = re.sub(r"\.lora\.(down|up)\.", lambda m: f".lora_{'A' if m[1] == 'down' else 'B'}.", key)
         key = key.replace(".processor.", ".")
         if not key.startswith("unet.") or not key.endswith((".lora_A.weight", ".lora_B.weight")):

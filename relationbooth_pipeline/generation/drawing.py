@@ -18,6 +18,7 @@ from .masks import box_mask, open_mask
 from .settings import GenerationSettings, sha256
 from .sources import check_adapter, is_miniature, load_loras, load_pipeline, lora_file, resolve_sources, unknown_words
 
+PICTURE_KIND = "generated picture"
 MINIATURE_OBJECTS = 2  # characters in a scene of its training world, at most
 SHEET_PICTURES = 8  # of several pictures, so many stand on the sheet
 
@@ -107,8 +108,7 @@ def prepare(
         ValueError: something cannot be found, does not fit or could not be loaded.
     """
     resolved = resolve_sources(settings)
-    files = [lora_file(source) for source, _ in resolved.lora]
-    record = settings.as_record() | {"lora_sha256": [None if file is None else sha256(file) for file in files]}
+    record = asked_record(settings, resolved)
     small = is_miniature(resolved)
     if pipe is None:
         pipe = load_pipeline(resolved, needs_adapter=bool(images))
@@ -130,6 +130,11 @@ def prepare(
     if small:
         generation.warnings += _beyond_miniature(generation)
     return generation
+
+
+def asked_record(settings: GenerationSettings, resolved: GenerationSettings) -> dict[str, Any]:
+    """What pictures keep of settings that `resolve_sources` resolved, before a model says boxes and size."""
+    return settings.as_record() | {"lora_sha256": [sha256(lora_file(source)) for source, _ in resolved.lora]}
 
 
 def _beyond_miniature(generation: Generation) -> list[str]:
@@ -154,7 +159,7 @@ def save(generation: Generation, picture: Image.Image, path: Path, index: int = 
 
 def picture_record(generation: Generation, picture: Image.Image, index: int = 0) -> dict[str, Any]:
     """What `save` keeps in picture `index`, JSON-ready."""
-    own = {"kind": "generated picture", "seed": generation.settings.seed + index}
+    own = {"kind": PICTURE_KIND, "seed": generation.settings.seed + index}
     return _record(generation, picture) | own
 
 

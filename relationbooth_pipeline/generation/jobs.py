@@ -24,11 +24,16 @@ JOB_FIELDS = (
 
 @dataclass
 class Job:
-    """One picture: the line it stands on (from 1), its settings, checked, and where it goes."""
+    """One picture: the line it stands on (from 1), its settings, checked, and where it goes.
+
+    Attributes:
+        any_seed: the line names none, so that of the settings was drawn.
+    """
 
     line: int
     settings: GenerationSettings
     output: Path
+    any_seed: bool = False
 
 
 def read_jobs(file: Path, common: GenerationSettings) -> list[Job]:
@@ -91,7 +96,7 @@ def _job(number: int, text: str, folder: Path, common: GenerationSettings) -> Jo
         (str(folder / source) if (folder / source).exists() else source, weight) for source, weight in settings.lora
     ]
     settings.checked()
-    return Job(number, settings, output)
+    return Job(number, settings, output, any_seed=given.seed is None)
 
 
 def _is_no_file(mask: Any) -> bool:
@@ -112,32 +117,39 @@ def draw_jobs(
     """Draw what is not there yet, on one pipeline; yields and appends to `results` one line per job.
 
     A line: {"line", "output", "status"} with status "drawn" (and "seed", "seconds", "warnings"), "kept" (its output is
-    there already) or "failed" (and "error"); a failed job does not stop the others.
+    there already, with these settings) or "failed" (and "error"); a failed job does not stop the others. A picture of
+    other settings, or without any, is a failure: it is never replaced.
 
     Args:
         on_step: told (number of the job from 0, steps done, steps of this picture).
+    Raises:
+        ValueError: model or adapter, which all jobs share, could not be loaded; nothing is drawn then.
     """
     from .drawing import prepare, save
+    from .finished import check_finished
+    from .sources import load_pipeline, resolve_sources
 
     pipe = None
+    if any(not job.output.exists() for job in jobs):
+        pipe = load_pipeline(resolve_sources(replace(jobs[0].settings, lora=[])), needs_adapter=False)
     for number, job in enumerate(jobs):
         told: dict[str, Any] = {"line": job.line, "output": str(job.output)}
-        if job.output.exists():
-            told["status"] = "kept"
-        else:
-            began = time.monotonic()
-            try:
+        try:
+            if job.output.exists():
+                check_finished(job.output, job.settings, job.any_seed)
+                told["status"] = "kept"
+            else:
+                began = time.monotonic()
                 # Opened anew: the photos of a thousand jobs at once fit no memory.
                 images: list[Image.Image] = job.settings.checked()
                 generation = prepare(job.settings, images, pipe)
-                pipe = generation.pipe
                 step = None if on_step is None else lambda done, steps, number=number: on_step(number, done, steps)
                 save(generation, generation.run(step), job.output)
                 told |= {"status": "drawn", "seed": job.settings.seed, "seconds": round(time.monotonic() - began, 2)}
                 told |= {"warnings": generation.warnings} if generation.warnings else {}
-            except (ValueError, RuntimeError, OSError) as error:  # of memory or disk, too: the next may be smaller
-                kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-                told |= {"status": "failed", "error": f"{kind}{error}"}
+        except (ValueError, RuntimeError, OSError) as error:  # of memory or disk, too: the next may be smaller
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            told |= {"status": "failed", "error": f"{kind}{error}"}
         with open(results, "a", encoding="utf-8") as file:  # a log: each line is whole when the next job begins
             file.write(json.dumps(told, ensure_ascii=False) + "\n")
         yield told

@@ -1,6 +1,6 @@
 """From what the settings name to a loaded pipeline."""
 
-import hashlib
+import functools
 import importlib.util
 import json
 import re
@@ -35,13 +35,16 @@ def resolve_sources(settings: GenerationSettings) -> GenerationSettings:
     """A copy with paths in place of the miniature's names, and with what the model's folder brings; nothing loads yet.
 
     A folder with `relation_adapter/` in it brings its adapter; `--lora NAME` finds `relation_loras/NAME` there. A LoRA
-    without a weight gets the one that its header suggests, in `settings` too.
+    without a weight gets the one that its header suggests, in `settings` too; one of the Hub is fetched for it.
     """
     folder = Path(miniature.path() if settings.model == "miniature" else settings.model)
     resolved = replace(settings, model=str(folder) if settings.model == "miniature" else settings.model)
     if settings.adapter is None and folder.is_dir() and (folder / "relation_adapter" / "config.json").is_file():
         if not _is_component(folder, "relation_adapter"):
             resolved.adapter = str(folder / "relation_adapter")
+    if Path(resolved.model).is_file():
+        _check_single_file(resolved.model)
+    check_device(settings)
     loras = []
     for source, weight in settings.lora:
         own = folder / "relation_loras" / source
@@ -57,9 +60,6 @@ def resolve_sources(settings: GenerationSettings) -> GenerationSettings:
         loras.append((source, _suggested_scale(source) if weight is None else weight))
     resolved.lora = loras
     settings.lora = [(given, weight) for (given, _), (_, weight) in zip(settings.lora, loras)]
-    if Path(resolved.model).is_file():
-        _check_single_file(resolved.model)
-    check_device(settings)
     return resolved
 
 
@@ -94,10 +94,8 @@ def load_pipeline(settings: GenerationSettings, needs_adapter: bool) -> Relation
         _loaded(f"the adapter `{settings.adapter}`", pipe.load_relation_adapter, settings.adapter, **options)
     check_adapter(pipe, settings, needs_adapter)
     load_loras(pipe, settings.lora)
-    if OFFLOADS[settings.offload]:
-        getattr(pipe, OFFLOADS[settings.offload])(device=device)
-    else:
-        pipe.to(device)
+    move = getattr(pipe, OFFLOADS[settings.offload] or "to")
+    _loaded(f"the model `{settings.model}`, which goes to `{device}`,", move, device=torch.device(device))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -116,17 +114,13 @@ def load_loras(pipe: RelationBoothPipeline, loras: list[tuple[str, float]]) -> N
     """
     # The name tells the file's content, so that the pipeline itself says what is loaded.
     files = [lora_file(source) for source, _ in loras]
-    told = [
-        hashlib.sha256(source.encode()).hexdigest() if file is None else sha256(file)
-        for (source, _), file in zip(loras, files)
-    ]
-    names = [f"lora_{i}_{digest[:16]}" for i, digest in enumerate(told)]
+    names = [f"lora_{i}_{sha256(file)[:16]}" for i, file in enumerate(files)]
     loaded = {name for names in pipe.get_list_adapters().values() for name in names}
     if loaded != set(names):
         if loaded:
             pipe.unload_lora_weights()
         for name, (source, _), file in zip(names, loras, files):
-            _loaded(f"the LoRA `{source}`", pipe.load_lora_weights, str(file or source), adapter_name=name)
+            _loaded(f"the LoRA `{source}`", pipe.load_lora_weights, str(file), adapter_name=name)
     if names:
         pipe.set_adapters(names, [weight for _, weight in loras])
 
@@ -213,15 +207,20 @@ def _loaded(what: str, load: Callable[..., Any], *args: Any, **kwargs: Any) -> A
         raise ValueError(f"{what} could not be loaded ({type(error).__name__}): {error}") from error
 
 
-def lora_file(source: str) -> Path | None:
-    """The file of a local LoRA; None for a repository."""
-    return find_lora_file(source, only=True) if Path(source).exists() else None
+def lora_file(source: str) -> Path:
+    """The file of a LoRA; fetched from the Hub when it is none here."""
+    return find_lora_file(source, only=True) if Path(source).exists() else _fetched_lora(source)
+
+
+@functools.cache  # asked once a process: a batch and the page draw on when the network is gone
+def _fetched_lora(repository: str) -> Path:
+    return find_lora_file(repository)  # of several the first, with a warning: none can be named behind `--lora`
 
 
 def _suggested_scale(source: str) -> float:
-    """What a local RelationLoRA's header suggests, else 1."""
+    """What a RelationLoRA's header suggests, else 1."""
     file = lora_file(source)
-    metadata = read_relation_metadata(file) if file is not None else None
+    metadata = read_relation_metadata(file)
     if metadata is None:
         return 1.0
     check_number(f"scale in the header of {file}", metadata.scale, 0.0, MAX_LORA_WEIGHT)

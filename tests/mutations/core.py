@@ -93,6 +93,9 @@ EDITS = [
             "columns fill the whole height": (
                 "[[i / count, 0.1, (i + 1) / count, 0.9]", "[[i / count, 0.0, (i + 1) / count, 1.0]",
                 f"{LAYOUT}::test_side_by_side_is_columns_over_the_middle_of_the_height"),
+            "a prior for another number of objects is used": (
+                "if prior and len(prior) == count:", "if prior:",
+                f"{LAYOUT}::test_a_layout_prior_counts_for_its_own_number_of_objects"),
         },
     ),
     *edits_of(
@@ -199,9 +202,6 @@ EDITS = [
             "automatic layout counts steps in which image prompts do not act": (
                 "len(acting_calls(inputs.image_prompt_start, inputs.image_prompt_end, calls))", "calls",
                 f"{ROWS}::test_automatic_layout_acts_in_time"),
-            "a prior for another number of objects is used": (
-                "if prior and len(prior) == count:", "if prior:",
-                f"{LAYOUT}::test_a_layout_prior_counts_for_its_own_number_of_objects"),
         },
     ),
 ]  # fmt: skip

@@ -6,12 +6,13 @@ import zipfile
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from relationbooth_pipeline import LocalImageEncoder, RelationAdapter
 from relationbooth_pipeline.commands.main import app
 from relationbooth_pipeline.relation_attention import cross_attention_layers
+from tests.relationbooth_pipeline.commands.tiny_world import HUG, write_lora
 from tests.tiny import photo, tiny_adapter, tiny_pipeline, tiny_unet
 
 
@@ -149,7 +150,6 @@ def test_the_new_folder_is_checked_before_the_checkpoint_is_read(run, tmp_path, 
 def test_convert_a_relation_lora_there_and_back(run, tmp_path):
     """Ours → a folder of both files; the twin alone → the same folder, with the relation in its header."""
     from relationbooth_pipeline.relation_regions import read_relation_metadata
-    from tests.relationbooth_pipeline.commands.tiny_world import HUG, write_lora
 
     pipe = tiny_pipeline(adapter=False)
     pipe.save_pretrained("sdxl")
@@ -164,3 +164,25 @@ def test_convert_a_relation_lora_there_and_back(run, tmp_path):
         assert read_relation_metadata(tmp_path / output / "pytorch_lora_weights.safetensors") == HUG
     result = run("convert", "one/hug_kohya.safetensors", "three", "--image-encoder", "some/encoder")
     assert result.exit_code == 1 and "belongs to adapters" in result.output
+
+
+def test_convert_a_pickled_lora(run, tmp_path):
+    """Older programs wrote such ones. The same two files come of it, but for the header, which a pickle has not."""
+    pipe = tiny_pipeline(adapter=False)
+    pipe.save_pretrained("sdxl")
+    file = write_lora(pipe.unet, tmp_path / "hug", HUG)
+    assert run("convert", file, "plain", "--unet", "sdxl").exit_code == 0
+    ours, twin = load_file("plain/pytorch_lora_weights.safetensors"), load_file("plain/hug_kohya.safetensors")
+    for name, state in (("ours", ours), ("kohya", twin)):
+        strided = {k: v.t().contiguous().t() if v.ndim == 2 else v for k, v in state.items()}
+        torch.save(strided, f"{name}.pt")
+        result = run("convert", f"{name}.pt", f"from_{name}", "--unet", "sdxl")
+        assert result.exit_code == 0 and f"{name}_kohya.safetensors for ComfyUI" in result.output, result.output
+        written = (load_file(f"from_{name}/pytorch_lora_weights.safetensors"), ours)
+        for found, expected in (written, (load_file(f"from_{name}/{name}_kohya.safetensors"), twin)):
+            assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
+        for other in ({"epoch": 5}, {5: torch.zeros(1)}):
+            torch.save({**state, **other}, f"{name}.pt")
+            result = run("convert", f"{name}.pt", "other", "--unet", "sdxl")
+            message = f"`{name}.pt` holds more than named tensors (first: `{next(iter(other))}`)"
+            assert result.exit_code == 1 and message in result.output, result.output

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.generation import drawing, sources
 from relationbooth_pipeline.generation.jobs import read_jobs
 from relationbooth_pipeline.generation.settings import GenerationSettings
@@ -38,7 +39,7 @@ def test_a_batch_draws_what_single_commands_draw_and_goes_on_where_it_ended(run,
     write(jobs)
     loads = []
     load = sources.load_pipeline
-    monkeypatch.setattr(drawing, "load_pipeline", lambda *args, **kwargs: loads.append(1) or load(*args, **kwargs))
+    monkeypatch.setattr(sources, "load_pipeline", lambda *args, **kwargs: loads.append(1) or load(*args, **kwargs))
     result = run("generate", "--from", "jobs.jsonl")
     assert result.exit_code == 1 and "2 drawn, 0 kept, 1 failed" in result.output, result.output
     assert len(loads) == 1
@@ -58,6 +59,28 @@ def test_a_batch_draws_what_single_commands_draw_and_goes_on_where_it_ended(run,
     result = run("generate", "--from", "jobs.jsonl")
     assert result.exit_code == 0 and "1 drawn, 2 kept, 0 failed" in result.output, result.output
     assert Path("one.png").stat().st_mtime_ns == before and len(results()) == 6
+    result = run("generate", "--from", "jobs.jsonl")
+    assert result.exit_code == 0 and "0 drawn, 3 kept, 0 failed" in result.output, result.output
+    assert len(loads) == 2  # finished jobs need no model
+
+
+def test_a_model_or_adapter_that_cannot_load_is_told_once(run, world, monkeypatch):  # noqa: F811
+    """All jobs share them, so none is tried again; a LoRA that cannot load is its own job's."""
+    write([{"prompt": "a cat", "steps": 1, "output": f"{number}.png"} for number in range(3)])
+    shutil.copytree(world / "weights" / "relation_adapter", "adapter", ignore=shutil.ignore_patterns("*.safetensors"))
+    loads, load = [], sources.load_pipeline
+    monkeypatch.setattr(sources, "load_pipeline", lambda *args, **kwargs: loads.append(1) or load(*args, **kwargs))
+    monkeypatch.setattr(drawing, "load_pipeline", sources.load_pipeline)
+    result = run("generate", "--from", "jobs.jsonl", "--adapter", "adapter")
+    assert result.exit_code == 1 and "Error: no RelationAdapter could be loaded" in result.output, result.output
+    assert len(loads) == 1 and not Path("jobs.results.jsonl").exists()
+
+    def full(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(RelationBoothPipeline, "to", full)
+    result = run("generate", "--from", "jobs.jsonl")
+    assert result.exit_code == 1 and "could not be loaded (RuntimeError): out of memory" in result.output, result.output
 
 
 def test_a_job_without_memory_or_disk_does_not_stop_the_others(run, world, monkeypatch):  # noqa: F811

@@ -7,10 +7,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from relationbooth_pipeline import relation_files
 from relationbooth_pipeline.generation.drawing import prepare
-from relationbooth_pipeline.generation.settings import GenerationSettings
+from relationbooth_pipeline.generation.settings import GenerationSettings, sha256
 from relationbooth_pipeline.generation.sources import load_loras, load_pipeline, resolve_sources
 from tests.relationbooth_pipeline.commands.tiny_world import HUG, write_lora
+from tests.relationbooth_pipeline.test_lora_files import hub_of
 from tests.relationbooth_pipeline.whole.test_offloading import skip_if_stock_sdxl_fails
 from tests.relationbooth_pipeline.whole.test_pipeline_call import TWO, generate
 from tests.tiny import tiny_pipeline
@@ -70,6 +72,22 @@ def test_a_lora_that_took_the_place_of_the_loaded_one_is_read(tmp_path):
     assert torch.equal(drawn(), first)
     save_file({name: -tensor if "lora_B" in name else tensor for name, tensor in load_file(file).items()}, file)
     assert not torch.equal(drawn(), first)
+
+
+def test_a_lora_of_the_hub_gets_the_weight_that_its_header_suggests(model, tmp_path, monkeypatch):
+    """As a local one does; its file is fetched once, and pictures tell its content."""
+    file = write_lora(tiny_pipeline(adapter=False).unet, tmp_path / "hug", HUG)
+    repository = hub_of(tmp_path / "hug", monkeypatch)
+    settings = GenerationSettings("a cat", model=str(model), lora=[(repository, None), (str(file), None)])
+    generation = prepare(settings, settings.checked())
+    assert settings.lora == [(repository, HUG.scale), (str(file), HUG.scale)] and HUG.scale != 1
+    assert generation.record["lora"] == [[repository, HUG.scale], [file.name, HUG.scale]]
+    assert generation.record["lora_sha256"] == [sha256(file)] * 2
+    assert list(generation.pipe.relation_metadata.values()) == [HUG, HUG]
+    monkeypatch.setattr(relation_files, "list_repo_files", lambda *args, **kwargs: 1 / 0)  # the network is gone
+    prepare(settings, settings.checked(), generation.pipe)
+    given = replace(settings, lora=[(repository, 1.0)])
+    assert resolve_sources(given).lora == [(repository, 1.0)]
 
 
 def test_a_box_beside_a_mask_is_drawn_at_the_picture_s_own_size(tmp_path):
