@@ -153,12 +153,7 @@ def _triplet(work: WorkFolder, candidate: Candidate, decision: Decision, boxes: 
         boxes: see `_boxes_of_all`.
     """
     caption, segment = work.record("caption", candidate.id), work.record("segment", candidate.id)
-    for i, (phrase, box, mask) in enumerate(zip(candidate.phrases, boxes["target"], segment["target"])):
-        if boxes["objects"][i] is None:
-            raise ValueError(
-                f"candidate {candidate.id} was accepted, but no {phrase!r} was found in its own picture, image prompt "
-                f"{i}. Give another picture of it, choose other `--boxes`, or reject the candidate."
-            )
+    for phrase, box, mask in zip(candidate.phrases, boxes["target"], segment["target"]):
         if box is None or mask is None:
             what = "box" if box is None else "mask"
             raise ValueError(
