@@ -9,6 +9,7 @@ tells the rest.
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 if not __package__:  # run as a file: its folder becomes the package of its relative imports (PEP 366)
@@ -36,7 +37,7 @@ from .common.loop import optimizer_step, run_program, run_steps
 from .common.options import BaseOptions, options
 from .common.run_folder import open_run
 from .common.run_pictures import log_validation, plot_losses
-from .common.triplet_arguments import triplet_facts
+from .common.triplet_arguments import base_and_adapter_facts, triplet_facts
 from .lora.arguments import (
     AdapterOptions,
     RelationLoraOptions,
@@ -122,6 +123,7 @@ def train(args: argparse.Namespace) -> None:
     accelerator = start_accelerator(loop, run_options.report)
     folder, repo_id = Path(loop.output_dir), ""
     facts = {"process_count": accelerator.num_processes, **triplet_facts(triplets)}
+    facts |= base_and_adapter_facts(run_options.base, asdict(run_options.adapter), own_adapter=True)
     with accelerator.main_process_first():
         start = open_run(loop, vars(args), facts, may_differ(args), LORA_WEIGHT_NAME)
         if accelerator.is_main_process:

@@ -8,6 +8,8 @@ from typing import Any
 
 from relationbooth_pipeline.relation_files import whole_file
 
+from .digests import file_digest
+
 FILE_NAME = "made_for.json"
 BASE = ("unet", "text_encoder", "text_encoder_2")
 PIPELINE = (*BASE, "vae", "relation_adapter")
@@ -18,9 +20,8 @@ def weights_digest(folder: str | Path, parts: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         for file in sorted((Path(folder) / part).rglob("*.safetensors")):
-            digest.update(
-                f"{file.relative_to(folder).as_posix()}\n".encode() + hashlib.sha256(file.read_bytes()).digest()
-            )
+            name = file.relative_to(folder).as_posix()
+            digest.update(f"{name}\n".encode() + bytes.fromhex(file_digest(file)))
     return digest.hexdigest()[:16]
 
 
