@@ -57,21 +57,27 @@ logger = get_logger(__name__)
 
 
 def load_pipeline(base: BaseOptions, adapter: AdapterOptions, dtype: torch.dtype) -> RelationBoothPipeline:
-    """Base model, adapter and encoders, all frozen, with attention ready for image prompts."""
+    """Base model, adapter and encoders, all frozen, with attention ready for image prompts.
+
+    Raises:
+        ValueError: no adapter is named, and the base model brings none.
+    """
     pipe = load_base(base, dtype)
-    own = Path(base.pretrained_model_name_or_path) / "relation_adapter"
-    source = adapter.relation_adapter or (str(own) if (own / "config.json").is_file() else None)
-    named = adapter.relation_adapter or adapter.image_encoder or adapter.local_image_encoder
-    if source is not None and (named or pipe.relation_adapter is None):
+    if adapter.relation_adapter is None and pipe.relation_adapter is None:
+        raise ValueError(
+            f"`--relation_adapter` must name an adapter: `{base.pretrained_model_name_or_path}` brings none of its own."
+        )
+    if adapter.relation_adapter or adapter.image_encoder or adapter.local_image_encoder:
         local = adapter.local_image_encoder or "auto"
+        own = {"subfolder": "relation_adapter", "revision": base.revision}  # in the base model's folder or repository
         pipe.load_relation_adapter(
-            source,
+            adapter.relation_adapter or base.pretrained_model_name_or_path,
             weight_name=adapter.relation_adapter_weight_name,
             image_encoder=adapter.image_encoder or "auto",
             local_image_encoder=None if local == "none" else local,
+            **({} if adapter.relation_adapter else own),
             **base.hub,
         )
-    pipe.check_adapter()
     freeze(pipe)
     return pipe
 

@@ -31,6 +31,10 @@ def no_models(monkeypatch):
         ({"validation_images": "a.png"}, "need `--validation_prompt`"),
         ({"validation_prompt": "a cat is hugging a dog"}, "must name bear: its image prompts show them"),
         ({"validation_prompt": "a catfish is hugging a bear"}, "must name cat: its image prompts show them"),
+        (
+            {"relation_adapter_weight_name": "ms_adapter.bin"},
+            "'ms_adapter.bin' names a file in `--relation_adapter`, which is not given.",
+        ),
         ({"kml_weight": -1}, "`--kml_weight` must be at least 0, got -1.0."),
         (
             {"template": "a {9} hugs"},
