@@ -184,12 +184,12 @@ def train(args: argparse.Namespace) -> None:
             validate(done)
 
     run_steps(run, range(start, steps), run_step, after_step)
-    validate(steps)
     if accelerator.is_main_process:
         if run.history.rows:
             plot_losses(run.history.rows, folder / "loss.png")
         export(pipe, folder)
         logger.info(f"wrote the adapter `{folder}`")
+        validate(steps)  # after the result, which should not be lost with a picture
     accelerator.end_training()
 
 

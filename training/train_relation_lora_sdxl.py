@@ -187,13 +187,13 @@ def train(args: argparse.Namespace) -> None:
     if attention is not None:
         attention.remove()
 
-    validate(steps)
     if accelerator.is_main_process:
         file = save_relation_lora(unet, folder, metadata)
+        logger.info(f"wrote `{file}` ({os.path.getsize(file) / 1e6:.1f} MB)")
         if run.history.rows:
             plot_losses(run.history.rows, folder / "loss.png")
+        validate(steps)  # after the result, which should not be lost with a picture; before the card, which shows them
         write_card(folder, run_options, metadata, triplets, repo_id, steps)
-        logger.info(f"wrote `{file}` ({os.path.getsize(file) / 1e6:.1f} MB)")
         if run_options.hub.push_to_hub:
             upload(run_options.hub, repo_id, folder)
     accelerator.end_training()

@@ -148,6 +148,13 @@ def test_bfloat16_with_validation_pictures(base, triplets, tmp_path, monkeypatch
     assert len(pictures) == 4 and pictures["step_2_with_0.png"] != pictures["step_2_without_0.png"]
 
 
+def test_the_adapter_is_written_before_the_last_validation(adapter_run, base, triplets, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "draw_pictures", refuse_loading)  # out of memory, or a full disk
+    with pytest.raises(Refusal):
+        script.main(adapter_arguments(base, triplets, tmp_path, validation_prompt="a cat is hugging a bear"))
+    assert_same_bits(tmp_path, adapter_run, WEIGHTS)
+
+
 def test_it_starts_from_an_existing_adapter(base, triplets, tmp_path):
     """At learning rate 0 it stays what it was; without local tokens its config says so."""
     changes = {**EXISTING, "relation_adapter": base / "relation_adapter", "max_train_steps": 1, "learning_rate": 0}
@@ -188,6 +195,10 @@ def test_a_loss_that_is_not_finite_names_step_and_sample(base, triplets, tmp_pat
         ({"image_encoder": "nowhere"}, "`--image_encoder` must be a CLIP folder or repository, got `nowhere`"),
         ({"local_grid": 99}, "give at least 99 patches a side"),
         ({"validation_prompt": "a cat"}, "must name bear: its image prompts show them"),
+        (
+            {"validation_prompt": "a cat", "validation_images": "no.png", "validation_phrases": "cat"},
+            "`--validation_images` must be readable pictures: no image file at `no.png`.",
+        ),
         ({"encodings_dir": "/dev/null/x"}, "`--encodings_dir` must be a writable folder"),
         ({"resume_from_checkpoint": "checkpoint-7"}, "must be 'latest' or one of none"),
     ],

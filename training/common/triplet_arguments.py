@@ -13,6 +13,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from huggingface_hub import snapshot_download
 
 from relationbooth_pipeline import RelationAdapter
+from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.relation_layouts import missing_phrases
 from relationbooth_pipeline.triplets import Triplet, read_triplets
 
@@ -102,8 +103,14 @@ def read_triplet_source(source: TripletSource, validation: ValidationOptions) ->
     """(folder, its triplets), every fault reported at once.
 
     Raises:
-        ValueError: a fault, or a validation prompt that does not name its image prompts.
+        ValueError: a fault, a validation prompt that does not name its image prompts, or one of these that is no
+            readable picture.
     """
+    for file in validation.validation_images or []:
+        try:
+            open_image(file)
+        except ValueError as error:
+            raise ValueError(f"`--validation_images` must be readable pictures: {error}") from error
     folder = source.train_data_dir
     if source.dataset_name is not None:
         folder = source.dataset_name

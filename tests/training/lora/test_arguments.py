@@ -12,6 +12,8 @@ from tests.training.conftest import relation_arguments
 from tests.training.programs import Refusal, one_byte_more, refuse_loading, refused
 from training import train_relation_lora_sdxl as script
 
+OWN_PICTURES = {"validation_prompt": "a cat is hugging", "validation_phrases": "cat"}
+
 
 @pytest.fixture
 def no_models(monkeypatch):
@@ -34,6 +36,14 @@ def no_models(monkeypatch):
         (
             {"relation_adapter_weight_name": "ms_adapter.bin"},
             "'ms_adapter.bin' names a file in `--relation_adapter`, which is not given.",
+        ),
+        (
+            {**OWN_PICTURES, "validation_images": "no.png"},
+            "`--validation_images` must be readable pictures: no image file at `no.png`.",
+        ),
+        (
+            {**OWN_PICTURES, "validation_images": __file__},
+            "`--validation_images` must be readable pictures: `",
         ),
         ({"kml_weight": -1}, "`--kml_weight` must be at least 0, got -1.0."),
         (
