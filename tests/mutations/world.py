@@ -162,7 +162,7 @@ EDITS = [
                 "known.setdefault(name, value) != value", "known.update({name: value})",
                 f"{MADE_FOR}::test_a_folder_is_made_for_what_it_was_first_used_with"),
             "a digest tells names alone": (
-                " + hashlib.sha256(file.read_bytes()).digest()", "",
+                " + bytes.fromhex(file_digest(file))", "",
                 f"{MADE_FOR}::test_the_digest_tells_weights_and_names_and_nothing_else"),
         },
     ),
