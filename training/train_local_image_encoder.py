@@ -31,9 +31,16 @@ from .common.loop import TrainingDiverged, descend, run_program, run_steps
 from .common.options import options
 from .common.run_folder import open_run
 from .common.run_pictures import plot_losses
-from .encoder.arguments import LocalEncoderOptions, TowerOptions, may_differ, parse_arguments, vision_config
+from .encoder.arguments import (
+    LocalEncoderOptions,
+    TowerOptions,
+    may_differ,
+    parse_arguments,
+    tower_facts,
+    vision_config,
+)
 from .encoder.crop_pictures import CropPlan, batches, steps_per_epoch
-from .encoder.crop_sources import PictureStream, open_source
+from .encoder.crop_sources import PictureStream, open_source, picture_facts
 from .encoder.distillation import average_weights, crop_distillation_loss
 
 logger = get_logger(__name__)
@@ -126,6 +133,7 @@ def train(args: argparse.Namespace) -> None:
     count = None if isinstance(source, PictureStream) else len(source)
     accelerator = start_accelerator(loop, run_options.report)
     facts = {"picture_count": count, "process_count": accelerator.num_processes}
+    facts |= {**picture_facts(run_options.pictures, source), **tower_facts(run_options.tower)}
     with accelerator.main_process_first():
         start = open_run(loop, vars(args), facts, may_differ(args), CONFIG)
     device, dtype, folder = accelerator.device, DTYPES[loop.mixed_precision], Path(loop.output_dir)

@@ -42,7 +42,7 @@ from .common.loop import optimizer_step, run_program, run_steps
 from .common.options import options
 from .common.run_folder import open_run
 from .common.run_pictures import draw_pictures, log_validation, plot_losses, validation_prompts
-from .common.triplet_arguments import read_triplet_source, triplet_facts
+from .common.triplet_arguments import base_and_adapter_facts, read_triplet_source, triplet_facts
 
 logger = get_logger(__name__)
 CONFIG = "config.json"  # the last file of a finished export: without it nothing loads
@@ -115,6 +115,7 @@ def train(args: argparse.Namespace) -> None:
         check_writable(encodings, "--encodings_dir")
     accelerator = start_accelerator(loop, run_options.report)
     facts = {"process_count": accelerator.num_processes, **triplet_facts(triplets)}
+    facts |= base_and_adapter_facts(run_options.base, asdict(run_options.start), own_adapter=False)
     with accelerator.main_process_first():
         start = open_run(loop, vars(args), facts, may_differ(args), CONFIG)
     device, dtype, folder = accelerator.device, DTYPES[loop.mixed_precision], Path(loop.output_dir)
@@ -183,12 +184,12 @@ def train(args: argparse.Namespace) -> None:
             validate(done)
 
     run_steps(run, range(start, steps), run_step, after_step)
-    validate(steps)
     if accelerator.is_main_process:
         if run.history.rows:
             plot_losses(run.history.rows, folder / "loss.png")
         export(pipe, folder)
         logger.info(f"wrote the adapter `{folder}`")
+        validate(steps)  # after the result, which should not be lost with a picture
     accelerator.end_training()
 
 

@@ -9,6 +9,7 @@ tells the rest.
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 if not __package__:  # run as a file: its folder becomes the package of its relative imports (PEP 366)
@@ -36,7 +37,7 @@ from .common.loop import optimizer_step, run_program, run_steps
 from .common.options import BaseOptions, options
 from .common.run_folder import open_run
 from .common.run_pictures import log_validation, plot_losses
-from .common.triplet_arguments import triplet_facts
+from .common.triplet_arguments import base_and_adapter_facts, triplet_facts
 from .lora.arguments import (
     AdapterOptions,
     RelationLoraOptions,
@@ -56,21 +57,27 @@ logger = get_logger(__name__)
 
 
 def load_pipeline(base: BaseOptions, adapter: AdapterOptions, dtype: torch.dtype) -> RelationBoothPipeline:
-    """Base model, adapter and encoders, all frozen, with attention ready for image prompts."""
+    """Base model, adapter and encoders, all frozen, with attention ready for image prompts.
+
+    Raises:
+        ValueError: no adapter is named, and the base model brings none.
+    """
     pipe = load_base(base, dtype)
-    own = Path(base.pretrained_model_name_or_path) / "relation_adapter"
-    source = adapter.relation_adapter or (str(own) if (own / "config.json").is_file() else None)
-    named = adapter.relation_adapter or adapter.image_encoder or adapter.local_image_encoder
-    if source is not None and (named or pipe.relation_adapter is None):
+    if adapter.relation_adapter is None and pipe.relation_adapter is None:
+        raise ValueError(
+            f"`--relation_adapter` must name an adapter: `{base.pretrained_model_name_or_path}` brings none of its own."
+        )
+    if adapter.relation_adapter or adapter.image_encoder or adapter.local_image_encoder:
         local = adapter.local_image_encoder or "auto"
+        own = {"subfolder": "relation_adapter", "revision": base.revision}  # in the base model's folder or repository
         pipe.load_relation_adapter(
-            source,
+            adapter.relation_adapter or base.pretrained_model_name_or_path,
             weight_name=adapter.relation_adapter_weight_name,
             image_encoder=adapter.image_encoder or "auto",
             local_image_encoder=None if local == "none" else local,
+            **({} if adapter.relation_adapter else own),
             **base.hub,
         )
-    pipe.check_adapter()
     freeze(pipe)
     return pipe
 
@@ -122,6 +129,7 @@ def train(args: argparse.Namespace) -> None:
     accelerator = start_accelerator(loop, run_options.report)
     folder, repo_id = Path(loop.output_dir), ""
     facts = {"process_count": accelerator.num_processes, **triplet_facts(triplets)}
+    facts |= base_and_adapter_facts(run_options.base, asdict(run_options.adapter), own_adapter=True)
     with accelerator.main_process_first():
         start = open_run(loop, vars(args), facts, may_differ(args), LORA_WEIGHT_NAME)
         if accelerator.is_main_process:
@@ -179,13 +187,13 @@ def train(args: argparse.Namespace) -> None:
     if attention is not None:
         attention.remove()
 
-    validate(steps)
     if accelerator.is_main_process:
         file = save_relation_lora(unet, folder, metadata)
+        logger.info(f"wrote `{file}` ({os.path.getsize(file) / 1e6:.1f} MB)")
         if run.history.rows:
             plot_losses(run.history.rows, folder / "loss.png")
+        validate(steps)  # after the result, which should not be lost with a picture; before the card, which shows them
         write_card(folder, run_options, metadata, triplets, repo_id, steps)
-        logger.info(f"wrote `{file}` ({os.path.getsize(file) / 1e6:.1f} MB)")
         if run_options.hub.push_to_hub:
             upload(run_options.hub, repo_id, folder)
     accelerator.end_training()

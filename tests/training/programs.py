@@ -1,9 +1,11 @@
 """How the tests run the training programs: their arguments on tiny models, in processes of their own, refused."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,17 @@ def terminate_in(script, loss_name: str, flags: list[str], monkeypatch, calls: i
         with pytest.raises(SystemExit) as caught:
             script.main(flags)
     assert caught.value.code == 128 + signal.SIGTERM
+
+
+@contextlib.contextmanager
+def one_byte_more(file: Path) -> Iterator[None]:
+    """Inside, a picture or a file of weights has another digest; pictures open as before."""
+    before = file.read_bytes()
+    file.write_bytes(before + b"\0")
+    try:
+        yield
+    finally:
+        file.write_bytes(before)
 
 
 class Refusal(Exception):

@@ -1,6 +1,7 @@
 """Adapter training as a user runs it, on tiny models: stopped, resumed, from kept encodings, refused."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,7 +11,16 @@ from safetensors.torch import load_file
 from relationbooth_pipeline import RelationAdapter
 from tests.tiny import photo, tiny_pipeline
 from tests.training.conftest import ADAPTER_STEPS, adapter_arguments
-from tests.training.programs import assert_same_bits, finish, refuse_loading, refused, start_two, terminate_in
+from tests.training.programs import (
+    Refusal,
+    assert_same_bits,
+    finish,
+    one_byte_more,
+    refuse_loading,
+    refused,
+    start_two,
+    terminate_in,
+)
 from training import train_relation_adapter_sdxl as script
 from training.adapter import samples as adapter_samples
 from training.common import run_pictures
@@ -138,6 +148,13 @@ def test_bfloat16_with_validation_pictures(base, triplets, tmp_path, monkeypatch
     assert len(pictures) == 4 and pictures["step_2_with_0.png"] != pictures["step_2_without_0.png"]
 
 
+def test_the_adapter_is_written_before_the_last_validation(adapter_run, base, triplets, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "draw_pictures", refuse_loading)  # out of memory, or a full disk
+    with pytest.raises(Refusal):
+        script.main(adapter_arguments(base, triplets, tmp_path, validation_prompt="a cat is hugging a bear"))
+    assert_same_bits(tmp_path, adapter_run, WEIGHTS)
+
+
 def test_it_starts_from_an_existing_adapter(base, triplets, tmp_path):
     """At learning rate 0 it stays what it was; without local tokens its config says so."""
     changes = {**EXISTING, "relation_adapter": base / "relation_adapter", "max_train_steps": 1, "learning_rate": 0}
@@ -178,6 +195,10 @@ def test_a_loss_that_is_not_finite_names_step_and_sample(base, triplets, tmp_pat
         ({"image_encoder": "nowhere"}, "`--image_encoder` must be a CLIP folder or repository, got `nowhere`"),
         ({"local_grid": 99}, "give at least 99 patches a side"),
         ({"validation_prompt": "a cat"}, "must name bear: its image prompts show them"),
+        (
+            {"validation_prompt": "a cat", "validation_images": "no.png", "validation_phrases": "cat"},
+            "`--validation_images` must be readable pictures: no image file at `no.png`.",
+        ),
         ({"encodings_dir": "/dev/null/x"}, "`--encodings_dir` must be a writable folder"),
         ({"resume_from_checkpoint": "checkpoint-7"}, "must be 'latest' or one of none"),
     ],
@@ -203,3 +224,22 @@ def test_another_run_in_the_folder_is_refused(adapter_run, base, triplets, capsy
     other = adapter_arguments(base, triplets, adapter_run, text_dropout=0.5, resume_from_checkpoint="latest")
     assert "--text_dropout 0.05 → 0.5" in refused(script, other, capsys)
     assert Checkpoints(adapter_run).steps() == [1, ADAPTER_STEPS]
+
+
+def test_other_pictures_and_weights_of_the_same_names_are_refused_on_resume(
+    adapter_run, base, triplets, tmp_path, capsys, monkeypatch
+):
+    """The base model's own adapter is not among them: a new one trains, perhaps into that very folder."""
+    monkeypatch.setattr(script, "load_base", refuse_loading)
+    shutil.copytree(adapter_run, tmp_path / "run")
+    flags = adapter_arguments(base, triplets, tmp_path / "run", resume_from_checkpoint="latest")
+    for file, fact in (
+        (triplets / "object_0_0.png", "picture"),
+        (base / "unet" / WEIGHTS, "pretrained_model_name_or_path"),
+        (base / "relation_adapter" / "image_encoder" / "model.safetensors", "image_encoder"),
+        (base / "relation_adapter" / "local_image_encoder" / "model.safetensors", "local_image_encoder"),
+    ):
+        with one_byte_more(file):
+            assert f"other arguments or data: {fact}_digest " in refused(script, flags, capsys)
+    with one_byte_more(base / "relation_adapter" / WEIGHTS), pytest.raises(Refusal):  # accepted: models load
+        script.main(flags)

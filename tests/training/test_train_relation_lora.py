@@ -14,7 +14,16 @@ from relationbooth_pipeline import RelationBoothPipeline
 from relationbooth_pipeline.relation_regions import read_relation_metadata
 from tests.tiny import photo
 from tests.training.conftest import RELATION_STEPS, relation_arguments
-from tests.training.programs import ROOT, finish, start, start_two, under_torchrun
+from tests.training.programs import (
+    ROOT,
+    Refusal,
+    assert_same_bits,
+    finish,
+    refuse_loading,
+    start,
+    start_two,
+    under_torchrun,
+)
 from training import train_relation_lora_sdxl as script
 from training.common.checkpoints import Checkpoints
 from training.lora import hub
@@ -165,6 +174,13 @@ def test_validation_with_photos_of_ones_own(base, triplets, tmp_path):
     # TensorBoard lays the two pictures of 64 pixels side by side.
     sizes = {(i.width, i.height) for tag in events.Tags()["images"] for i in events.Images(tag)}
     assert sizes == {(128, 64)}
+
+
+def test_the_lora_is_written_before_the_last_validation(relation_run, base, triplets, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "draw_validation", refuse_loading)  # out of memory, or a full disk
+    with pytest.raises(Refusal):
+        script.main(relation_arguments(base, triplets, tmp_path, validation_prompt="a cat is hugging a bear"))
+    assert_same_bits(tmp_path, relation_run, WEIGHTS)
 
 
 def test_bfloat16_with_validation_on_the_way(base, triplets, tmp_path):

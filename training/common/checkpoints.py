@@ -3,7 +3,6 @@
 Shared by every training script. What a checkpoint holds is the caller's business; this file keeps it whole.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from relationbooth_pipeline.digests import sha256
 from relationbooth_pipeline.relation_files import flush
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Checkpoints:
         """
         folder, final = self.unfinished(step), self.path(step)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        sums = {path.relative_to(folder).as_posix(): _checksum(path) for path in files}
+        sums = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
         (folder / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
         for path in [*files, folder / MANIFEST, folder]:
             flush(path)
@@ -92,7 +92,7 @@ class Checkpoints:
             return [f"{MANIFEST} cannot be read ({error})"]
         faults = [f"{name} is missing" for name in sums if not (folder / name).is_file()]
         present = [name for name in sums if (folder / name).is_file()]
-        return faults + [f"{name} is damaged" for name in present if _checksum(folder / name) != sums[name]]
+        return faults + [f"{name} is damaged" for name in present if sha256(folder / name) != sums[name]]
 
     def resume(self, which: str) -> int | None:
         """Step to go on from.
@@ -174,11 +174,3 @@ def check_writable(folder: str | Path, argument: str = "--output_dir") -> None:
         raise ValueError(
             f"`{argument}` must be a writable folder, got `{folder}` ({error}). Choose another."
         ) from error
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

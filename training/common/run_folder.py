@@ -37,18 +37,23 @@ def open_run(
         free_on_resume: names of arguments that a resumed run may give differently.
         result: the file in the output folder that tells of a finished run.
     Raises:
-        ValueError: the folder is not writable, holds another run, or one with other arguments or facts; or the
-            checkpoint lies beyond `--max_train_steps`.
+        ValueError: the folder is not writable, holds another run, one with other arguments or facts, or a result whose
+            checkpoints are gone; or the checkpoint lies beyond `--max_train_steps`.
     """
     check_writable(loop.output_dir)
     folder, checkpoints = Path(loop.output_dir), Checkpoints(loop.output_dir, loop.checkpoints_total_limit)
     noted, mine = folder / RUN_FILE, {k: v for k, v in told.items() if k not in free_on_resume}
-    step = 0
+    step, has_checkpoints = 0, bool(checkpoints.steps())
+    if not has_checkpoints and (folder / result).exists():  # nothing tells how it was made: a run would only replace it
+        raise ValueError(
+            f"`--output_dir` `{folder}` holds a finished run without checkpoints. Choose another folder, or remove its "
+            f"result (`{result}`)."
+        )
     if loop.resume_from_checkpoint:
         step = checkpoints.resume(loop.resume_from_checkpoint) or 0
         if not step:
             logger.info(f"no checkpoint in `{folder}` to go on from: the run begins")
-    elif checkpoints.steps() or (folder / result).exists():
+    elif has_checkpoints:
         raise ValueError(
             f"`--output_dir` `{folder}` holds another run. Go on with it (`--resume_from_checkpoint latest`), or "
             "choose another folder."

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,25 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from huggingface_hub import snapshot_download
 
 from relationbooth_pipeline import RelationAdapter
+from relationbooth_pipeline.relation_images import open_image
 from relationbooth_pipeline.relation_layouts import missing_phrases
 from relationbooth_pipeline.triplets import Triplet, read_triplets
 
 from ..common.diffusion import training_scheduler
+from .digests import contents_digest, model_facts
 from .frozen_models import check_vae_file
 from .loop_arguments import LOOP_FREE_ON_RESUME, add
+from .made_for import BASE
 from .options import BaseOptions, TripletSource, ValidationOptions
 
 TRIPLETS_FREE_ON_RESUME = LOOP_FREE_ON_RESUME | {
     "hub_token", "validation_prompt", "validation_images", "validation_phrases", "num_validation_images",
     "validation_guidance_scale", "validation_steps",
 }  # fmt: skip
+ADAPTER_PARTS = ("", "image_encoder", "local_image_encoder")  # of an adapter's folder
+# Where a base model keeps an adapter of its own: as such a folder, or as components of a saved pipeline.
+OWN_ADAPTER_PARTS = (*(f"relation_adapter/{part}" for part in ADAPTER_PARTS), "image_prompt_encoder",
+                     "local_image_encoder")  # fmt: skip
 
 
 def add_base_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -95,8 +103,14 @@ def read_triplet_source(source: TripletSource, validation: ValidationOptions) ->
     """(folder, its triplets), every fault reported at once.
 
     Raises:
-        ValueError: a fault, or a validation prompt that does not name its image prompts.
+        ValueError: a fault, a validation prompt that does not name its image prompts, or one of these that is no
+            readable picture.
     """
+    for file in validation.validation_images or []:
+        try:
+            open_image(file)
+        except ValueError as error:
+            raise ValueError(f"`--validation_images` must be readable pictures: {error}") from error
     folder = source.train_data_dir
     if source.dataset_name is not None:
         folder = source.dataset_name
@@ -114,13 +128,40 @@ def read_triplet_source(source: TripletSource, validation: ValidationOptions) ->
 
 
 def triplet_facts(triplets: list[Triplet]) -> dict[str, Any]:
-    """What a run notes of its triplets: how many, and a digest of all they say, pictures by their files' names."""
+    """What a run notes of its triplets: how many, a digest of all they say, pictures by their files' names, and one of
+    the contents of pictures, image prompts and masks."""
 
     def plain(value: torch.Tensor | Path) -> list | str:
         return value.tolist() if isinstance(value, torch.Tensor) else value.name
 
     said = json.dumps([asdict(triplet) for triplet in triplets], default=plain)
-    return {"triplet_count": len(triplets), "triplet_digest": hashlib.sha256(said.encode()).hexdigest()[:12]}
+    return {
+        "triplet_count": len(triplets),
+        "triplet_digest": hashlib.sha256(said.encode()).hexdigest()[:12],
+        "picture_digest": contents_digest(file for triplet in triplets for file in triplet.files),
+    }
+
+
+def base_and_adapter_facts(base: BaseOptions, adapter: Mapping[str, str | None], own_adapter: bool) -> dict[str, str]:
+    """What a run notes of its frozen models, and of those that it starts from: `model_facts`.
+
+    Args:
+        adapter: options by name: `relation_adapter`, perhaps with its `relation_adapter_weight_name`, and encoders.
+        own_adapter: without `--relation_adapter` the base model's own is read.
+    """
+    source, weight_name = adapter["relation_adapter"], adapter.get("relation_adapter_weight_name")
+    if source is not None and weight_name is not None:
+        source = Path(source) / weight_name
+    own = OWN_ADAPTER_PARTS if own_adapter and source is None else ()
+    return model_facts(
+        {
+            "pretrained_model_name_or_path": (base.pretrained_model_name_or_path, (*BASE, "vae", *own)),
+            "pretrained_vae_model_name_or_path": (base.pretrained_vae_model_name_or_path, ("",)),
+            "relation_adapter": (source, ADAPTER_PARTS),
+            "image_encoder": (adapter["image_encoder"], ("",)),
+            "local_image_encoder": (adapter["local_image_encoder"], ("",)),
+        }
+    )
 
 
 def check_base_and_adapter(base: BaseOptions, relation_adapter: str | None) -> dict:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from transformers import CLIPVisionConfig, PreTrainedConfig
 
+from ..common.digests import model_facts
 from ..common.loop_arguments import (
     LOOP_FREE_ON_RESUME,
     add,
@@ -141,6 +142,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def may_differ(args: argparse.Namespace) -> set[str]:
     """Arguments that a resumed run may give differently."""
     return free_on_resume(args, FREE_ON_RESUME)
+
+
+def tower_facts(tower: TowerOptions) -> dict[str, str]:
+    """What a run notes of a tower that lies on this machine."""
+    return model_facts({"pretrained_model_name_or_path": (tower.pretrained_model_name_or_path, (tower.subfolder,))})
 
 
 def vision_config(tower: TowerOptions, method: DistillationOptions) -> CLIPVisionConfig:

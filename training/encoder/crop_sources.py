@@ -1,6 +1,8 @@
 """Where self-distillation finds its pictures: a folder, a table of `datasets`, or a stream (WebDataset shards too)."""
 
+import hashlib
 import io
+import json
 import random
 import warnings
 from collections.abc import Iterator
@@ -140,6 +142,21 @@ def open_source(options: PictureOptions, smallest_side: int) -> PictureFolder | 
     if options.shuffle_buffer:
         rows = rows.shuffle(seed=options.seed, buffer_size=1)
     return PictureStream(rows, column, label, options.shuffle_buffer, options.seed)
+
+
+def picture_facts(options: PictureOptions, source: PictureFolder | PictureTable | PictureStream) -> dict[str, str]:
+    """What a run notes of pictures on this machine: a digest of their files' paths and sizes.
+
+    Contents would take as long to read as an epoch. What the Hub holds is told by its name.
+    """
+    if options.webdataset_urls is not None:
+        files = {url: Path(url) for url in options.webdataset_urls}
+    else:
+        folder = Path(options.train_data_dir or options.dataset_name)
+        below = source.files if isinstance(source, PictureFolder) else sorted(folder.rglob("[!.]*"))
+        files = {file.relative_to(folder).as_posix(): file for file in below}
+    sizes = [[name, file.stat().st_size] for name, file in files.items() if file.is_file()]
+    return {"picture_files_digest": hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:16]} if sizes else {}
 
 
 def decoded(value: dict, name: str) -> Image.Image:

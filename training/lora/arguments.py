@@ -136,6 +136,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     settle_with_launcher(parser, args)
     check_triplet_options(parser, args)
+    if args.relation_adapter_weight_name is not None and args.relation_adapter is None:
+        parser.error(
+            f"`--relation_adapter_weight_name` {args.relation_adapter_weight_name!r} names a file in "
+            "`--relation_adapter`, which is not given. Give it too, or leave the name out."
+        )
     check_numbers(
         parser,
         args,

@@ -6,8 +6,11 @@ import pytest
 
 from tests.tiny import photo
 from tests.training.conftest import encoder_arguments
-from tests.training.programs import ROOT, refuse_loading, refused
+from tests.training.programs import ROOT, Refusal, one_byte_more, refuse_loading, refused
 from training import train_local_image_encoder as script
+from training.common.options import options
+from training.encoder.arguments import parse_arguments
+from training.encoder.crop_sources import PictureOptions, PictureStream, picture_facts
 
 
 @pytest.fixture
@@ -59,6 +62,39 @@ def test_other_pictures_are_refused_on_resume(no_models, encoder_run, world, tmp
         assert "data: picture_count 5 → 6" in refused(script, flags, capsys)
     finally:
         (world / "pictures" / "new.png").unlink()
+
+
+@pytest.mark.parametrize(
+    "file, fact",
+    [("pictures/more/4.png", "picture_files"), ("tower/model.safetensors", "pretrained_model_name_or_path")],
+)
+def test_other_files_of_the_same_names_are_refused_on_resume(
+    no_models, encoder_run, world, tmp_path, capsys, file, fact
+):
+    shutil.copytree(encoder_run, tmp_path / "run")
+    flags = encoder_arguments(world, tmp_path / "run", resume_from_checkpoint="latest")
+    with one_byte_more(world / file):
+        assert f"other arguments or data: {fact}_digest " in refused(script, flags, capsys)
+    with pytest.raises(Refusal):  # accepted: it goes on to loading models
+        script.main(flags)
+
+
+def test_files_of_datasets_and_shards_on_this_machine_are_told_by_their_sizes(world, tmp_path):
+    def facts(**changes):
+        args = parse_arguments(encoder_arguments(world, tmp_path, train_data_dir=None, **changes))
+        return picture_facts(options(PictureOptions, args), PictureStream([], "image", "", 0, 0))
+
+    shard = tmp_path / "0.tar"
+    shard.write_bytes(b"a")
+    for changes, file in (
+        ({"dataset_name": world / "pictures"}, world / "pictures" / "0.png"),
+        ({"webdataset_urls": shard}, shard),
+    ):
+        before = facts(**changes)
+        with one_byte_more(file):
+            assert facts(**changes).keys() == before.keys() and facts(**changes) != before
+        assert facts(**changes) == before
+    assert facts(dataset_name="owner/pictures") == facts(webdataset_urls="https://a/0.tar") == {}
 
 
 def test_a_tower_of_another_kind_is_refused(no_models, world, tmp_path, capsys):

@@ -9,8 +9,10 @@ from accelerate import Accelerator
 from relationbooth_pipeline.triplets import read_triplets, write_metadata
 from tests.tiny_training import save_triplets
 from tests.training.conftest import relation_arguments
-from tests.training.programs import Refusal, refuse_loading, refused
+from tests.training.programs import Refusal, one_byte_more, refuse_loading, refused
 from training import train_relation_lora_sdxl as script
+
+OWN_PICTURES = {"validation_prompt": "a cat is hugging", "validation_phrases": "cat"}
 
 
 @pytest.fixture
@@ -31,6 +33,18 @@ def no_models(monkeypatch):
         ({"validation_images": "a.png"}, "need `--validation_prompt`"),
         ({"validation_prompt": "a cat is hugging a dog"}, "must name bear: its image prompts show them"),
         ({"validation_prompt": "a catfish is hugging a bear"}, "must name cat: its image prompts show them"),
+        (
+            {"relation_adapter_weight_name": "ms_adapter.bin"},
+            "'ms_adapter.bin' names a file in `--relation_adapter`, which is not given.",
+        ),
+        (
+            {**OWN_PICTURES, "validation_images": "no.png"},
+            "`--validation_images` must be readable pictures: no image file at `no.png`.",
+        ),
+        (
+            {**OWN_PICTURES, "validation_images": __file__},
+            "`--validation_images` must be readable pictures: `",
+        ),
         ({"kml_weight": -1}, "`--kml_weight` must be at least 0, got -1.0."),
         (
             {"template": "a {9} hugs"},
@@ -99,6 +113,33 @@ def test_other_triplets_are_refused_on_resume(no_models, relation_run, base, tri
         metadata.write_text(before, encoding="utf-8")
 
 
+@pytest.mark.parametrize("file", ["target_0.png", "object_1_0.png", "mask_2_0.png"])
+def test_other_pictures_of_the_same_names_are_refused_on_resume(
+    no_models, relation_run, base, triplets, tmp_path, capsys, file
+):
+    shutil.copytree(relation_run, tmp_path / "run")
+    flags = relation_arguments(base, triplets, tmp_path / "run", resume_from_checkpoint="latest")
+    with one_byte_more(triplets / file):
+        assert "other arguments or data: picture_digest " in refused(script, flags, capsys)
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "vae", "relation_adapter", "relation_adapter/image_encoder"])
+def test_another_base_model_of_the_same_name_is_refused_on_resume(
+    no_models, relation_run, base, triplets, tmp_path, capsys, part
+):
+    shutil.copytree(relation_run, tmp_path / "run")
+    flags = relation_arguments(base, triplets, tmp_path / "run", resume_from_checkpoint="latest")
+    with one_byte_more(next((base / part).glob("*.safetensors"))):
+        assert "data: pretrained_model_name_or_path_digest " in refused(script, flags, capsys)
+    (base / "relation_loras").mkdir()  # as the miniature, whose RelationLoRAs are put there while others train
+    (base / "relation_loras" / "new.safetensors").write_bytes(b"")
+    try:
+        with pytest.raises(Refusal):  # accepted: it goes on to loading models
+            script.main(flags)
+    finally:
+        shutil.rmtree(base / "relation_loras")
+
+
 def test_another_number_of_processes_is_refused_on_resume(
     no_models, relation_run, base, triplets, tmp_path, capsys, monkeypatch
 ):
@@ -112,7 +153,9 @@ def test_a_folder_whose_notes_lack_processes_and_triplets_is_resumed(no_models, 
     shutil.copytree(relation_run, tmp_path / "run")
     notes = tmp_path / "run" / "training_arguments.json"
     told = json.loads(notes.read_text(encoding="utf-8"))
-    facts = ("process_count", "triplet_count", "triplet_digest")
+    facts = (
+        "process_count", "triplet_count", "triplet_digest", "picture_digest", "pretrained_model_name_or_path_digest"
+    )  # fmt: skip
     notes.write_text(json.dumps({k: v for k, v in told.items() if k not in facts}), encoding="utf-8")
     with pytest.raises(Refusal):  # accepted: it goes on to loading models
         script.main(relation_arguments(base, triplets, tmp_path / "run", resume_from_checkpoint="latest"))

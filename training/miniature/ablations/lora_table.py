@@ -78,7 +78,7 @@ def train_row(row, model, output_dir, pose, seed, **settings):
     said, folder = ROWS[name], row_folder(output_dir, name, pose, seed)
     if name == EMBEDDING:
         return train_relation_embedding(model, folder, pose, seed, **settings)
-    # Named, because the script heeds `local_image_encoder` only where it loads the adapter itself.
+    # Named, as in the runs that are there: one that goes on keeps its arguments.
     options = {"relation_adapter": adapter_folder(model), **said.training, **settings}
     if said.triplets is not None:
         options["triplets"] = said.triplets
