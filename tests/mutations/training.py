@@ -211,7 +211,7 @@ EDITS = [
             "the newest checkpoints go": (
                 "written[: -self.total_limit]", "written[self.total_limit :]", SEALED),
             "a damaged checkpoint is resumed": (
-                "file_digest(folder / name) != sums[name]", "False",
+                "sha256(folder / name) != sums[name]", "False",
                 f"{TESTS}/common/test_checkpoints.py::test_a_damaged_newest_is_reported_and_passed_over"),
         },
     ),
