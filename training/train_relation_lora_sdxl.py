@@ -195,7 +195,7 @@ def train(args: argparse.Namespace) -> None:
         validate(steps)  # after the result, which should not be lost with a picture; before the card, which shows them
         write_card(folder, run_options, metadata, triplets, repo_id, steps)
         if run_options.hub.push_to_hub:
-            upload(run_options.hub, repo_id, folder)
+            upload(run_options.hub, repo_id, folder, run_options.report.logging_dir)
     accelerator.end_training()
 
 

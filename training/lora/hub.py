@@ -6,7 +6,7 @@ from huggingface_hub import create_repo, upload_folder, whoami
 
 from .arguments import HubOptions
 
-NOT_UPLOADED = ["checkpoint-*", ".*", "logs/*"]
+NOT_UPLOADED = ("checkpoint-*", ".*")  # and the folder of the reports
 
 
 def claim_repository(hub: HubOptions, folder: Path) -> str:
@@ -32,22 +32,23 @@ def claim_repository(hub: HubOptions, folder: Path) -> str:
         ) from error
 
 
-def upload(hub: HubOptions, repo_id: str, folder: Path) -> None:
-    """The run's folder without its checkpoints.
+def upload(hub: HubOptions, repo_id: str, folder: Path, logging_dir: str = "logs") -> None:
+    """The run's folder without its checkpoints and reports.
 
     Raises:
         ValueError: the Hub did not take it; the folder is complete, and the message says how to upload it.
     """
+    left_out = [*NOT_UPLOADED, f"{logging_dir}/*"]
     try:
         upload_folder(
             repo_id=repo_id,
             folder_path=folder,
             commit_message="RelationLoRA",
-            ignore_patterns=NOT_UPLOADED,
+            ignore_patterns=left_out,
             token=hub.hub_token,
         )
     except Exception as error:  # as above
         raise ValueError(
             f"the upload to `{repo_id}` failed ({type(error).__name__}: {error}). The training is done and all is in "
-            f"`{folder}`: hf upload {repo_id} {folder} --exclude 'checkpoint-*' '.*' 'logs/*'"
+            f"`{folder}`: hf upload {repo_id} {folder} --exclude {' '.join(map(repr, left_out))}"
         ) from error

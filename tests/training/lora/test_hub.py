@@ -58,3 +58,10 @@ def test_a_failed_upload_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "upload_folder", fails)
     with pytest.raises(ValueError, match="The training is done .* hf upload someone/hug .* --exclude 'checkpoint-"):
         hub.upload(PUSH, "someone/hug", tmp_path)
+
+
+def test_reports_stay_here_whatever_their_folder_is_called(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(hub, "upload_folder", lambda **given: asked.update(given))
+    hub.upload(PUSH, "someone/hug", tmp_path, "my-runs")
+    assert asked["ignore_patterns"] == ["checkpoint-*", ".*", "my-runs/*"]

@@ -106,7 +106,7 @@ def distil(tower, output_dir, scenes_dir, scenes=SCENES, mixed_precision=None, *
     """
     tower, output_dir, scenes_dir = Path(tower), Path(output_dir), Path(scenes_dir)
     made_for(output_dir, tower=weights_digest(tower.parent, (tower.name,)))
-    if (output_dir / "model.safetensors").exists():
+    if all((output_dir / name).exists() for name in ("model.safetensors", "config.json")):  # the second is written last
         return output_dir
     if len(list(scenes_dir.glob("*.png"))) < scenes:
         write_scenes(scenes_dir, scenes)
