@@ -65,8 +65,7 @@ class ImagePromptInputs:
     def check_empty(self) -> None:
         """Raise a ValueError when something is said about image prompts although there are none."""
         values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)[1:]}
-        # A tensor has no truth value, so only numbers are compared.
-        said = [
+        said = [  # a tensor has no truth value, so only numbers are compared
             f"`{name}`"
             for name, (value, default) in values.items()
             if (value is not None if default is None else value != default)
@@ -88,7 +87,8 @@ class ImagePromptInputs:
     def check_numbers(self, prompt: str | list[str] | None) -> None:
         """Raise a ValueError for a number out of range or that nobody reads, or for automatic layout without text."""
         for name in ("image_prompt_start", "image_prompt_end", "mask_threshold"):
-            numbers(name, [getattr(self, name)])
+            if not hasattr(value := getattr(self, name), "__float__"):  # None and texts, "0.5" too, have none
+                raise ValueError(f"`{name}` must be a number, got {short_repr(value)}.")
         if not 0 <= self.image_prompt_start < self.image_prompt_end <= 1:
             rule = "must be shares of the steps, 0 ≤ start < end ≤ 1"
             got = f"{self.image_prompt_start} and {self.image_prompt_end}"
